@@ -1,0 +1,653 @@
+"""Logged bandit feedback: one frozen object that checks itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_PER_ROW = ("context", "action", "reward", "pscore", "position", "user_id", "timestamp")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BanditFeedback:
+    """A log of rounds: who came, what was shown, what happened, how likely it was shown.
+
+    The log checks itself when it is made, so every other function may trust it. Its arrays are
+    read-only views of what was passed.
+
+    Parameters
+    ----------
+    context : array of shape (n_rounds, dim_context)
+        Features of the user or query of each round; finite numbers.
+    action : integer array of shape (n_rounds,)
+        The item shown, as a row number of `action_context`.
+    reward : array of shape (n_rounds,)
+        The observed reward; finite. Clicks are 0 and 1, but any real number is a valid reward.
+    pscore : array of shape (n_rounds,)
+        The probability in (0, 1] with which the logging policy showed this item, ``pi_0(a|x)``.
+    action_context : array of shape (n_actions, dim_action_context)
+        Features of every item that can be shown, the ones never logged included.
+    position : integer array of shape (n_rounds,), optional
+        The slot, from 0, in which the item was shown.
+    user_id : array of shape (n_rounds,), optional
+        Groups for `split_by_group`: users, sessions or queries.
+    timestamp : array of shape (n_rounds,), optional
+        Sortable times for `split_by_time`.
+
+    Raises
+    ------
+    ValueError
+        If a shape, a range or a value is wrong. The message names argument, row and cure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opl_lib as opl
+    >>> log = opl.BanditFeedback(
+    ...     context=np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]),
+    ...     action=np.array([0, 2, 1]),
+    ...     reward=np.array([1, 0, 1]),
+    ...     pscore=np.array([0.5, 0.25, 0.25]),
+    ...     action_context=np.eye(3),
+    ... )
+    >>> log
+    BanditFeedback(3 rounds, 3 items, 2 context features, 3 item features, mean reward 0.667)
+    >>> log[log.reward > 0].n_rounds
+    2
+    """
+
+    context: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    pscore: np.ndarray
+    action_context: np.ndarray
+    position: np.ndarray | None = None
+    user_id: np.ndarray | None = None
+    timestamp: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        context = _features("context", self.context)
+        action_context = _features("action_context", self.action_context)
+        n_rounds, n_actions = len(context), len(action_context)
+        if n_rounds == 0:
+            raise ValueError("the log is empty: context has 0 rows. Check the filter that made it.")
+        if n_actions < 2:
+            raise ValueError(
+                f"action_context has {n_actions} row: with one item there is nothing to choose. "
+                "Pass the features of every item that could have been shown."
+            )
+        columns = {
+            "context": context,
+            "action": _integers("action", self.action),
+            "reward": _numbers("reward", self.reward, ndim=1),
+            "pscore": _numbers("pscore", self.pscore, ndim=1, check_finite=False),
+            "position": None if self.position is None else _integers("position", self.position),
+            "user_id": None if self.user_id is None else np.asarray(self.user_id),
+            "timestamp": None if self.timestamp is None else np.asarray(self.timestamp),
+        }
+        for name, column in columns.items():
+            if column is not None and len(column) != n_rounds:
+                raise ValueError(
+                    f"{name} has {len(column)} rows but context has {n_rounds}: "
+                    "every column needs one entry per round."
+                )
+        _check_rows(
+            "action",
+            columns["action"],
+            (columns["action"] >= 0) & (columns["action"] < n_actions),
+            f"in [0, {n_actions - 1}], a row number of action_context",
+            "Renumber the items, or pass the features of all of them.",
+        )
+        _check_rows(
+            "pscore",
+            columns["pscore"],
+            (columns["pscore"] > 0) & (columns["pscore"] <= 1),
+            "in (0, 1]",
+            "A logging policy that can never show the logged item cannot be reweighted; "
+            "was epsilon = 0, or a column mixed up?",
+        )
+        if columns["position"] is not None:
+            _check_rows(
+                "position",
+                columns["position"],
+                columns["position"] >= 0,
+                "0 or more",
+                "Positions count from 0; leave position out if the log has no slots.",
+            )
+        for name, column in {**columns, "action_context": action_context}.items():
+            if column is not None:
+                view = column.view()
+                view.flags.writeable = False
+                object.__setattr__(self, name, view)
+
+    @property
+    def n_rounds(self) -> int:
+        """Number of logged rounds."""
+        return len(self.action)
+
+    @property
+    def n_actions(self) -> int:
+        """Number of items that can be shown."""
+        return len(self.action_context)
+
+    @property
+    def dim_context(self) -> int:
+        """Number of context features."""
+        return self.context.shape[1]
+
+    @property
+    def dim_action_context(self) -> int:
+        """Number of item features."""
+        return self.action_context.shape[1]
+
+    def __len__(self) -> int:
+        return self.n_rounds
+
+    def __repr__(self) -> str:
+        extras = [
+            name for name in ("position", "user_id", "timestamp") if getattr(self, name) is not None
+        ]
+        return (
+            f"BanditFeedback({self.n_rounds:,} rounds, {self.n_actions:,} items, "
+            f"{self.dim_context} context features, {self.dim_action_context} item features, "
+            f"mean reward {self.reward.mean():.3g}" + "".join(f", {name}" for name in extras) + ")"
+        )
+
+    def __getitem__(self, rows: Any) -> BanditFeedback:
+        """Return the log of some rounds: a slice, row numbers or a boolean mask."""
+        rows = np.atleast_1d(np.arange(self.n_rounds)[rows])
+        columns = {name: getattr(self, name) for name in _PER_ROW}
+        chosen = {name: None if c is None else c[rows] for name, c in columns.items()}
+        return BanditFeedback(**chosen, action_context=self.action_context)
+
+    def split(
+        self, test_fraction: float = 0.3, random_state: int = 0
+    ) -> tuple[BanditFeedback, BanditFeedback]:
+        """Split the rounds at random.
+
+        Parameters
+        ----------
+        test_fraction : float in (0, 1)
+            Share of the rounds that goes to the second log.
+        random_state : int
+            Fixes the draw.
+
+        Returns
+        -------
+        first, second : BanditFeedback
+        """
+        n_test = self._n_test(test_fraction, self.n_rounds, "rounds")
+        order = np.random.default_rng(random_state).permutation(self.n_rounds)
+        return self[np.sort(order[n_test:])], self[np.sort(order[:n_test])]
+
+    def split_by_time(self, test_fraction: float = 0.3) -> tuple[BanditFeedback, BanditFeedback]:
+        """Split so that every round of the second log is later than every round of the first.
+
+        Parameters
+        ----------
+        test_fraction : float in (0, 1)
+            Share of the rounds that goes to the second log; rounds with equal timestamps stay
+            together, so the share is met as nearly as they allow.
+
+        Returns
+        -------
+        first, second : BanditFeedback
+
+        Raises
+        ------
+        ValueError
+            If the log has no timestamps, or all are equal.
+        """
+        if self.timestamp is None:
+            raise ValueError("split_by_time needs timestamps; this log has none. Pass timestamp=…")
+        n_test = self._n_test(test_fraction, self.n_rounds, "rounds")
+        cut = np.sort(self.timestamp)[self.n_rounds - n_test]
+        later = self.timestamp >= cut
+        if later.all():
+            later = self.timestamp > cut
+        if not later.any():
+            raise ValueError(f"all timestamps are {cut}: the log cannot be split by time.")
+        return self[~later], self[later]
+
+    def split_by_group(
+        self, test_fraction: float = 0.3, random_state: int = 0
+    ) -> tuple[BanditFeedback, BanditFeedback]:
+        """Split so that no user has rounds in both logs.
+
+        Parameters
+        ----------
+        test_fraction : float in (0, 1)
+            Share of the users, not of the rounds, that goes to the second log.
+        random_state : int
+            Fixes the draw.
+
+        Returns
+        -------
+        first, second : BanditFeedback
+
+        Raises
+        ------
+        ValueError
+            If the log has no `user_id`, or fewer than two users.
+        """
+        if self.user_id is None:
+            raise ValueError("split_by_group needs groups; this log has none. Pass user_id=…")
+        users = np.unique(self.user_id)
+        n_test = self._n_test(test_fraction, len(users), "users")
+        held_out = np.random.default_rng(random_state).permutation(users)[:n_test]
+        in_test = np.isin(self.user_id, held_out)
+        return self[~in_test], self[in_test]
+
+    @staticmethod
+    def _n_test(test_fraction: float, n: int, what: str) -> int:
+        if not 0 < test_fraction < 1:
+            raise ValueError(f"test_fraction must be in (0, 1); got {test_fraction}.")
+        n_test = round(test_fraction * n)
+        if not 0 < n_test < n:
+            raise ValueError(
+                f"test_fraction={test_fraction} of {n} {what} leaves one side empty; "
+                "take another fraction or a longer log."
+            )
+        return n_test
+
+    @classmethod
+    def concatenate(cls, logs: Sequence[BanditFeedback]) -> BanditFeedback:
+        """Join logs over the same items, each with the pscore of its own logging policy.
+
+        Parameters
+        ----------
+        logs : sequence of BanditFeedback
+            At least one; all with equal `action_context` and the same optional columns.
+
+        Returns
+        -------
+        BanditFeedback
+        """
+        if not logs:
+            raise ValueError("concatenate needs at least one log; got none.")
+        for number, log in enumerate(logs):
+            if not np.array_equal(log.action_context, logs[0].action_context):
+                raise ValueError(
+                    f"log {number} has other item features than log 0; encode the items of all "
+                    "logs together before joining them."
+                )
+        joined = {}
+        for name in _PER_ROW:
+            columns = [getattr(log, name) for log in logs]
+            missing = [number for number, column in enumerate(columns) if column is None]
+            if missing and len(missing) < len(logs):
+                raise ValueError(f"log {missing[0]} has no {name} but others have; add or drop it.")
+            joined[name] = None if missing else np.concatenate(columns)
+        return cls(**joined, action_context=logs[0].action_context)
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        frame: Any,
+        *,
+        context: Sequence[str],
+        action: str,
+        reward: str,
+        pscore: str,
+        items: Any,
+        item_id: str | None = None,
+        item_features: Sequence[str] | None = None,
+        position: str | None = None,
+        user_id: str | None = None,
+        timestamp: str | None = None,
+    ) -> BanditFeedback:
+        """Make a log from a data frame (pandas, polars, or any with ``frame[name].to_numpy()``).
+
+        Parameters
+        ----------
+        frame : data frame of n_rounds rows
+            The log; the other arguments name its columns.
+        context : list of str
+            Numeric columns that describe the user or query.
+        action, reward, pscore : str
+            Columns of the shown item, the reward, and the probability of having shown it.
+        items : array of shape (n_actions, dim_action_context) or data frame
+            Item features. With an array, `action` holds row numbers. With a data frame, `action`
+            holds values of its column `item_id`, of any type.
+        item_id : str, optional
+            Column of `items` that identifies an item; required if `items` is a data frame.
+        item_features : list of str, optional
+            Numeric columns of `items`; all but `item_id` if not given.
+        position, user_id, timestamp : str, optional
+            Columns for the optional parts of the log.
+
+        Returns
+        -------
+        BanditFeedback
+
+        Raises
+        ------
+        ValueError
+            If a column is missing or not numeric, or an action is not among `items`.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import opl_lib as opl
+        >>> clicks = pd.DataFrame(
+        ...     {"age": [31, 52], "item": ["b7", "a1"], "click": [0, 1], "prob": [0.9, 0.1]}
+        ... )
+        >>> items = pd.DataFrame({"id": ["a1", "b7"], "price": [3.0, 4.5]})
+        >>> log = opl.BanditFeedback.from_dataframe(
+        ...     clicks, context=["age"], action="item", reward="click", pscore="prob",
+        ...     items=items, item_id="id",
+        ... )
+        >>> log.action
+        array([1, 0])
+        """
+
+        def matrix(source: Any, names: Sequence[str], what: str) -> np.ndarray:
+            if isinstance(names, str):
+                raise ValueError(
+                    f"{what} must be a list of column names; got the string {names!r}."
+                )
+            if len(names) == 0:
+                raise ValueError(f"{what} must name at least one column.")
+            return np.column_stack([_numeric_column(source, name, what) for name in names])
+
+        if hasattr(items, "columns"):
+            if item_id is None:
+                raise ValueError(
+                    "items is a data frame: say with item_id=… which column identifies an item."
+                )
+            names = item_features or [name for name in items.columns if name != item_id]
+            action_context = matrix(items, names, "item_features")
+            actions = _row_numbers(
+                _column(frame, action, "action"), _column(items, item_id, "item_id")
+            )
+        else:
+            action_context = items
+            actions = _column(frame, action, "action")
+        optional = {"position": position, "user_id": user_id, "timestamp": timestamp}
+        return cls(
+            context=matrix(frame, context, "context"),
+            action=actions,
+            reward=_numeric_column(frame, reward, "reward"),
+            pscore=_numeric_column(frame, pscore, "pscore"),
+            action_context=action_context,
+            **{
+                role: _column(frame, name, role)
+                for role, name in optional.items()
+                if name is not None
+            },
+        )
+
+    @classmethod
+    def from_obp(cls, bandit_feedback: Mapping[str, Any]) -> BanditFeedback:
+        """Make a log from the dictionary of an ``obp`` dataset.
+
+        Parameters
+        ----------
+        bandit_feedback : mapping
+            With keys ``context``, ``action``, ``reward``, ``pscore``, ``action_context`` and
+            optionally ``position``. Other keys, such as the oracle ``expected_reward``, are left.
+
+        Returns
+        -------
+        BanditFeedback
+        """
+        required = ("context", "action", "reward", "pscore", "action_context")
+        missing = [key for key in required if bandit_feedback.get(key) is None]
+        if missing:
+            raise ValueError(
+                f"the obp dictionary lacks {', '.join(missing)}; it has {sorted(bandit_feedback)}."
+            )
+        return cls(**{key: bandit_feedback.get(key) for key in (*required, "position")})
+
+    def to_obp(self) -> dict[str, Any]:
+        """Return the dictionary that ``obp.ope.OffPolicyEvaluation`` takes.
+
+        Returns
+        -------
+        dict
+            ``n_rounds``, ``n_actions`` and the arrays under ``obp``'s names.
+        """
+        names = ("context", "action_context", "action", "position", "reward", "pscore")
+        arrays = {name: getattr(self, name) for name in names}
+        return {"n_rounds": self.n_rounds, "n_actions": self.n_actions, **arrays}
+
+    def support_report(self, policy: Callable | Any | None = None) -> SupportReport:
+        """Say how well this log can speak about a policy, before anything is learned from it.
+
+        Parameters
+        ----------
+        policy : policy, optional
+            An object with ``predict_proba(context, action_context)``, or a function of the same
+            arguments, that returns probabilities of shape (n_rounds, n_actions). Uniform if not
+            given, which asks: could this log judge every item?
+
+        Returns
+        -------
+        SupportReport
+
+        Examples
+        --------
+        >>> import opl_lib as opl
+        >>> world = opl.SyntheticWorld(n_actions=5, random_state=0)
+        >>> world.sample(1000, random_state=1).support_report()
+        SupportReport(1,000 rounds, 5 items)
+          effective sample size      1,000.0  (100.0% of the rounds)
+          mean importance weight       1.000  (should be 1; standard error 0.000)
+          max importance weight        1.000
+          items never logged               0  (they hold 0.0% of the policy)
+        """
+        counts = np.bincount(self.action, minlength=self.n_actions)
+        pi_logged, unsupported = np.empty(self.n_rounds), np.empty(self.n_rounds)
+        for rows in row_chunks(self.n_rounds, self.n_actions):
+            pi = action_probabilities(policy, self.context[rows], self.action_context)
+            pi_logged[rows] = pi[np.arange(len(pi)), self.action[rows]]
+            unsupported[rows] = pi[:, counts == 0].sum(axis=1)
+        return SupportReport(
+            n_rounds=self.n_rounds,
+            n_actions=self.n_actions,
+            n_unsupported=int((counts == 0).sum()),
+            unsupported_mass=float(unsupported.mean()),
+            **weight_diagnostics(pi_logged / self.pscore),
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class SupportReport:
+    """How well a log covers a policy; see `BanditFeedback.support_report`.
+
+    Attributes
+    ----------
+    n_rounds, n_actions : int
+        Size of the log and of the catalogue.
+    n_unsupported : int
+        Items that the log never shows.
+    unsupported_mass : float in [0, 1]
+        The share of the policy's probability on those items (deficient support, Sachdeva et al.
+        2020).
+    ess : float in [1, n_rounds]
+        Effective sample size ``(sum w)^2 / sum w^2`` of the importance weights ``w = pi / pi_0``.
+    mean_weight, mean_weight_se : float
+        Mean of the weights and its standard error. Its expectation is 1 if every pscore is right
+        and every item that the policy shows can be logged.
+    max_weight : float
+        The largest weight.
+    """
+
+    n_rounds: int
+    n_actions: int
+    n_unsupported: int
+    unsupported_mass: float
+    ess: float
+    mean_weight: float
+    mean_weight_se: float
+    max_weight: float
+
+    @property
+    def findings(self) -> list[str]:
+        """What a reader of the report should worry about, in plain words; empty if nothing."""
+        found = []
+        if abs(self.mean_weight - 1) > max(3 * self.mean_weight_se, 1e-6):
+            found.append(
+                "the mean weight is not 1: pscore is wrong, or the logging policy cannot show "
+                "items that the policy wants"
+            )
+        if self.ess < 0.05 * self.n_rounds:
+            found.append(
+                f"the weights leave {self.ess:,.0f} effective rounds of {self.n_rounds:,}: "
+                "estimates for this policy rest on few rows"
+            )
+        if self.unsupported_mass > 0.01:
+            found.append(
+                f"{self.unsupported_mass:.1%} of the policy is on items the log never shows: "
+                "nothing observed says how good they are"
+            )
+        return found
+
+    def __repr__(self) -> str:
+        share = self.ess / self.n_rounds
+        lines = [
+            f"SupportReport({self.n_rounds:,} rounds, {self.n_actions:,} items)",
+            f"  effective sample size  {self.ess:>11,.1f}  ({share:.1%} of the rounds)",
+            f"  mean importance weight {self.mean_weight:>11.3f}  "
+            f"(should be 1; standard error {self.mean_weight_se:.3f})",
+            f"  max importance weight  {self.max_weight:>11,.3f}",
+            f"  items never logged     {self.n_unsupported:>11,}  "
+            f"(they hold {self.unsupported_mass:.1%} of the policy)",
+        ]
+        return "\n".join(lines + [f"  ! {finding}" for finding in self.findings])
+
+
+def weight_diagnostics(weight: np.ndarray) -> dict[str, float]:
+    """Summarise importance weights of shape (n_rounds,) in the terms of `SupportReport`."""
+    total, squares = weight.sum(), np.square(weight).sum()
+    return {
+        "ess": float(total**2 / squares) if squares > 0 else 0.0,
+        "mean_weight": float(weight.mean()),
+        "mean_weight_se": standard_error(weight),
+        "max_weight": float(weight.max()),
+    }
+
+
+def standard_error(terms: np.ndarray) -> float:
+    """Standard error of the mean of independent terms of shape (n,); infinite for a single term."""
+    return float(terms.std(ddof=1) / np.sqrt(len(terms))) if len(terms) > 1 else float("inf")
+
+
+def action_probabilities(
+    policy: Any, context: np.ndarray, action_context: np.ndarray
+) -> np.ndarray:
+    """Ask any kind of policy for its probabilities, (n, n_actions), and check them.
+
+    `policy` is None (uniform), an object with ``predict_proba`` or a function, both of
+    ``(context, action_context)``.
+    """
+    shape = (len(context), len(action_context))
+    if policy is None:
+        return np.full(shape, 1 / shape[1])
+    predict = getattr(policy, "predict_proba", policy)
+    if not callable(predict):
+        raise TypeError(
+            f"a policy is an object with predict_proba(context, action_context), or a function "
+            f"of the same arguments; got {type(policy).__name__}."
+        )
+    pi = np.asarray(predict(context, action_context))
+    if pi.shape != shape:
+        raise ValueError(
+            f"the policy returned shape {pi.shape}; expected (n, n_actions) = {shape}."
+        )
+    total = pi.sum(axis=1)
+    bad = ~((pi >= 0).all(axis=1) & (np.abs(total - 1) < 1e-4))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"the policy's row {row} is no probability distribution (sum {total[row]:.4g}, "
+            f"min {pi[row].min():.4g}). Did it return logits? Apply a softmax first."
+        )
+    return pi
+
+
+def row_chunks(n_rounds: int, n_actions: int, max_elements: int = 2**23) -> list[slice]:
+    """Slices of rows such that a (rows, n_actions) array stays below `max_elements`."""
+    step = max(1, max_elements // n_actions)
+    return [slice(start, min(start + step, n_rounds)) for start in range(0, n_rounds, step)]
+
+
+def _features(name: str, values: Any) -> np.ndarray:
+    array = _numbers(name, values, ndim=2)
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} has no columns; pass at least one feature, or a column of ones.")
+    return array
+
+
+def _numbers(name: str, values: Any, ndim: int, check_finite: bool = True) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "bifu":
+        raise ValueError(
+            f"{name} must be numeric; got dtype {array.dtype}. "
+            "Encode categories first, for example with pandas.get_dummies."
+        )
+    if array.ndim != ndim:
+        raise ValueError(
+            f"{name} must have {ndim} dimension{'s' * (ndim > 1)}; got shape {array.shape}."
+        )
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
+    if check_finite and not np.isfinite(array).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        where = f"row {place[0]}" + (f", column {place[1]}" if ndim == 2 else "")
+        raise ValueError(f"{name} must be finite; {where} has {array[place]}. Drop or impute it.")
+    return array
+
+
+def _integers(name: str, values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must hold integers; got dtype {array.dtype}. "
+            f"Convert it with {name}.astype(int) if its values are whole numbers."
+        )
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have 1 dimension; got shape {array.shape}.")
+    return array.astype(np.int64, copy=False)
+
+
+def _check_rows(name: str, column: np.ndarray, good: np.ndarray, must_be: str, cure: str) -> None:
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ValueError(f"{name} must be {must_be}; row {row} has {column[row]}. {cure}")
+
+
+def _column(frame: Any, name: str, role: str) -> np.ndarray:
+    if name not in frame.columns:
+        raise ValueError(
+            f"{role}: the data frame has no column {name!r}; it has {list(frame.columns)}."
+        )
+    return frame[name].to_numpy()
+
+
+def _numeric_column(frame: Any, name: str, role: str) -> np.ndarray:
+    column = _column(frame, name, role)
+    if column.dtype.kind not in "bifu":
+        raise ValueError(
+            f"{role}: column {name!r} has dtype {column.dtype}; encode it as numbers first, "
+            "for example with pandas.get_dummies."
+        )
+    return column
+
+
+def _row_numbers(logged: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Translate item ids to row numbers of the item table."""
+    row_of = {item: row for row, item in enumerate(ids.tolist())}
+    if len(row_of) < len(ids):
+        raise ValueError("item_id is not unique in items; keep one row per item.")
+    rows = [row_of.get(item, -1) for item in logged.tolist()]
+    if -1 in rows:
+        row = rows.index(-1)
+        raise ValueError(
+            f"action: row {row} has item {logged[row]!r}, which is not in items. "
+            "Add its features, or drop the row."
+        )
+    return np.array(rows, dtype=np.int64)

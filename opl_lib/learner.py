@@ -1,0 +1,311 @@
+"""The learner: one visible training loop for every objective."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .feedback import BanditFeedback
+from .objectives import Batch, Objective, get_objective
+from .optimizer import FlatAdam
+from .policy import TwoTowerPolicy
+from .reward_models import CrossFittedRewardModel, cross_fit
+from .towers import TwoTower
+
+# A q̂ of up to this many numbers is computed once; a larger one batch by batch.
+_MAX_STORED_Q_HAT = 2**24
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The objective became infinite or not a number; the policy keeps its last good epoch."""
+
+
+@dataclass(eq=False)
+class OffPolicyLearner:
+    """Learn a two-tower policy from a log.
+
+    Parameters
+    ----------
+    objective : {"dr", "ips", "dm", "regression", "squared_error"} or Objective
+        What to maximise. ``"ips"``, ``"dr"`` and ``"dm"`` are estimates of the policy value;
+        the two regressions predict the reward of the logged item.
+    epochs : int
+        Passes over the log.
+    batch_size : int
+        Rounds per update.
+    learning_rate : float
+        Of Adam.
+    weight_decay : float
+        L2 penalty of Adam.
+    temperature : float
+        Of the softmax policy, in training and in `policy_`.
+    hidden : sequence of int
+        Hidden layers of each tower.
+    dim_embedding : int
+        Size of the shared space.
+    model : TwoTower, optional
+        Towers to start from instead: of another architecture, or already trained. They are
+        copied, not changed; `hidden` and `dim_embedding` are then not used.
+    reward_model : reward model, optional
+        The q̂ of ``"dr"`` and ``"dm"``: see `opl_lib.reward_models`. If not given, two towers of
+        the same shape, trained by regression with this class's defaults for it.
+    n_folds : int
+        Folds in which q̂ is cross-fitted; 1 fits and uses it on the same rows.
+    shuffle : bool
+        Whether each epoch takes the rounds in a new order. The article does not.
+    progress : bool, optional
+        Show a progress bar. If not given, on a terminal only.
+    random_state : int
+        Fixes initial weights, order of the rounds and folds of q̂: two fits on one machine with
+        the same thread count give the same bits.
+
+    Attributes
+    ----------
+    policy_ : TwoTowerPolicy
+        The learned policy.
+    history_ : dict of str to list of float
+        ``"objective"``, the mean over each epoch's batches, and one list a callback, with the
+        value before the first epoch and after each.
+    reward_model_ : CrossFittedRewardModel
+        The fitted q̂, if the objective needs one.
+
+    Raises
+    ------
+    ValueError
+        At construction or in `set_params`, if a setting is out of range.
+    NonFiniteLossError
+        In `fit`, if the objective stops being finite. `policy_` then holds the weights of the last
+        epoch that ended well, and `history_` what was recorded so far.
+
+    Examples
+    --------
+    >>> import opl_lib as opl
+    >>> world = opl.SyntheticWorld(n_actions=5, dim_context=5, dim_action_context=5, random_state=0)
+    >>> learner = opl.OffPolicyLearner(objective="ips", epochs=5, learning_rate=1e-3, random_state=0)
+    >>> policy = learner.fit(world.sample(2000, random_state=1)).policy_
+    >>> world.policy_value(policy) > world.policy_value(world.logging_policy)
+    True
+    """
+
+    objective: str | Objective = "dr"
+    epochs: int = 10
+    batch_size: int = 200
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-6
+    temperature: float = 1.0
+    hidden: Sequence[int] = (100, 100, 100)
+    dim_embedding: int = 100
+    model: TwoTower | None = None
+    reward_model: Any = None
+    n_folds: int = 2
+    shuffle: bool = True
+    progress: bool | None = None
+    random_state: int = 0
+
+    def __post_init__(self) -> None:
+        get_objective(self.objective)
+        for name in ("epochs", "batch_size", "n_folds"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")
+        if not isinstance(self.random_state, int | np.integer) or self.random_state < 0:
+            raise ValueError(
+                f"random_state must be an integer of at least 0; got {self.random_state!r}."
+            )
+        for name in ("learning_rate", "temperature"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be finite and above 0; got {getattr(self, name)!r}.")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(
+                f"weight_decay must be finite and at least 0; got {self.weight_decay!r}."
+            )
+        if self.model is not None and not isinstance(self.model, TwoTower):
+            raise ValueError(f"model must be a TwoTower or None; got {type(self.model).__name__}.")
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings by name, as scikit-learn does (`deep` changes nothing)."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def set_params(self, **params: Any) -> OffPolicyLearner:
+        """Change settings by name and return the learner; bad settings change nothing."""
+        known = self.get_params()
+        for name in params:
+            if name not in known:
+                raise ValueError(f"{name!r} is not a setting; the settings are {sorted(known)}.")
+        OffPolicyLearner(**{**known, **params})
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def fit(
+        self,
+        feedback: BanditFeedback,
+        callbacks: Mapping[str, Callable[[TwoTowerPolicy], float]] | None = None,
+    ) -> OffPolicyLearner:
+        """Learn from a log.
+
+        Parameters
+        ----------
+        feedback : BanditFeedback
+        callbacks : mapping of str to callable, optional
+            Each is called with the current policy before the first epoch and after every epoch;
+            what it returns is kept in `history_` under its name. This is where a curve of the true
+            value comes from, in a world that has one.
+
+        Returns
+        -------
+        OffPolicyLearner
+            This object, fitted.
+        """
+        objective, callbacks = get_objective(self.objective), dict(callbacks or {})
+        if "objective" in callbacks:
+            raise ValueError(
+                "a callback cannot be called 'objective': history_ has one of its own."
+            )
+        _check_rewards(self.objective, feedback.reward)
+        context, action_context = _tensor(feedback.context), _tensor(feedback.action_context)
+        action, reward, pscore = (
+            torch.tensor(feedback.action),
+            _tensor(feedback.reward),
+            _tensor(feedback.pscore),
+        )
+        model = self._initial_model(feedback)
+        if objective.needs_reward_model:
+            self.reward_model_ = self._cross_fit(feedback)
+            q_hat_of = _q_hat_lookup(self.reward_model_)
+        self.policy_ = TwoTowerPolicy(model, self.temperature)
+        self.history_ = {
+            "objective": [],
+            **{name: [f(self.policy_)] for name, f in callbacks.items()},
+        }
+
+        optimizer = FlatAdam(model.parameters(), self.learning_rate, self.weight_decay)
+        order = torch.Generator().manual_seed(int(self.random_state))
+        n = feedback.n_rounds
+        bar = tqdm(
+            total=self.epochs * -(-n // self.batch_size),
+            desc=f"fit {self.objective}" if isinstance(self.objective, str) else "fit",
+            disable=None if self.progress is None else not self.progress,
+            delay=0 if self.progress else 1,
+        )
+        with bar:
+            for epoch in range(self.epochs):
+                model.train()
+                values, last_good = [], optimizer.weights.clone()
+                rounds = torch.randperm(n, generator=order) if self.shuffle else torch.arange(n)
+                for rows in rounds.split(self.batch_size):
+                    batch = Batch(action[rows], reward[rows], pscore[rows])
+                    if objective.is_regression:
+                        logits = model.score_logged(context[rows], action_context, batch.action)
+                    else:
+                        logits = model(context[rows], action_context) / self.temperature
+                    if objective.needs_reward_model:
+                        batch = batch._replace(q_hat=q_hat_of(rows))
+                    value, gradient = objective.function(logits.detach(), batch)
+                    values.append(float(value))
+                    if not np.isfinite(values[-1]):
+                        optimizer.weights.copy_(last_good)
+                        raise _non_finite(values[-1], epoch, len(values))
+                    optimizer.zero_grad()
+                    logits.backward(-gradient)
+                    optimizer.step()
+                    bar.update()
+                if not torch.isfinite(optimizer.weights).all():
+                    optimizer.weights.copy_(last_good)
+                    raise _non_finite(float("nan"), epoch, len(values))
+                self.history_["objective"].append(float(np.mean(values)))
+                for name, callback in callbacks.items():
+                    self.history_[name].append(callback(self.policy_))
+        return self
+
+    def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        """Predicted reward of every item, if the objective is a regression.
+
+        Parameters
+        ----------
+        context : array of shape (n, dim_context)
+        action_context : array of shape (n_actions, dim_action_context)
+
+        Returns
+        -------
+        array of shape (n, n_actions)
+
+        Raises
+        ------
+        ValueError
+            If the learner is not fitted, or its objective does not predict rewards.
+        """
+        objective = get_objective(self.objective)
+        if not objective.is_regression:
+            raise ValueError(
+                f"objective {self.objective!r} learns a policy, not rewards; use 'regression'."
+            )
+        if not hasattr(self, "policy_"):
+            raise ValueError("this learner is not fitted; call fit(feedback) first.")
+        scores = self.policy_.scores(context, action_context)
+        return objective.to_reward(torch.from_numpy(scores)).numpy()
+
+    def _initial_model(self, feedback: BanditFeedback) -> TwoTower:
+        if self.model is not None:
+            return copy.deepcopy(self.model)
+        return TwoTower.mlp(
+            feedback.dim_context,
+            feedback.dim_action_context,
+            hidden=tuple(self.hidden),
+            dim_embedding=self.dim_embedding,
+            random_state=int(self.random_state),
+        )
+
+    def _cross_fit(self, feedback: BanditFeedback) -> CrossFittedRewardModel:
+        reward_model = self.reward_model
+        if reward_model is None:
+            reward_model = default_reward_model(feedback.reward, int(self.random_state))
+            reward_model.set_params(hidden=self.hidden, dim_embedding=self.dim_embedding)
+        return cross_fit(reward_model, feedback, self.n_folds, int(self.random_state))
+
+
+def default_reward_model(reward: np.ndarray, random_state: int = 0) -> OffPolicyLearner:
+    """Two towers trained by regression: cross-entropy for rewards in [0, 1], else squared error."""
+    in_range = reward.min() >= 0 and reward.max() <= 1
+    return OffPolicyLearner(
+        objective="regression" if in_range else "squared_error",
+        learning_rate=1e-3,
+        random_state=random_state,
+    )
+
+
+def _q_hat_lookup(reward_model: CrossFittedRewardModel) -> Callable[[Tensor], Tensor]:
+    """Predictions by row number, computed once if they fit in memory."""
+    log = reward_model.feedback
+    if log.n_rounds * log.n_actions > _MAX_STORED_Q_HAT:
+        return lambda rows: _tensor(reward_model.predict_logged(rows.numpy()))
+    stored = _tensor(reward_model.predict_logged(np.arange(log.n_rounds)))
+    return stored.__getitem__
+
+
+def _check_rewards(objective: str | Objective, reward: np.ndarray) -> None:
+    if objective == "regression" and not ((reward >= 0) & (reward <= 1)).all():
+        row = int(np.argmax((reward < 0) | (reward > 1)))
+        raise ValueError(
+            f"objective 'regression' is a cross-entropy: rewards must be in [0, 1]; row {row} has "
+            f"{reward[row]}. Use objective='squared_error', or rescale the rewards."
+        )
+
+
+def _non_finite(value: float, epoch: int, batch: int) -> NonFiniteLossError:
+    return NonFiniteLossError(
+        f"the objective is {value} in epoch {epoch + 1}, batch {batch}. Lower the learning rate, "
+        "standardise the features, or look for tiny pscores with feedback.support_report(). "
+        "policy_ holds the weights from before this epoch."
+    )
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(array, dtype=np.float32))
