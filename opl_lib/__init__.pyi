@@ -1,6 +1,6 @@
 from .environments import SyntheticWorld
 from .evaluation import evaluate
-from .feedback import BanditFeedback, SupportReport
+from .feedback import BanditFeedback
 from .learner import NonFiniteLossError, OffPolicyLearner
 from .logging_policies import epsilon_greedy, epsilon_greedy_as_published, softmax, uniform
 from .objectives import Batch, Objective, dm, dr, ips, linear_value, regression, squared_error
@@ -9,6 +9,7 @@ from .plotting import plot_curves, plot_estimates
 from .policy import TwoTowerPolicy
 from .retrieval import ItemIndex
 from .reward_models import CrossFittedRewardModel, SklearnRewardModel, cross_fit
+from .support import SupportReport
 from .towers import TwoTower
 
 __all__ = [

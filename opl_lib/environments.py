@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .feedback import BanditFeedback, action_probabilities, row_chunks
+from .checks import action_probabilities, row_chunks
+from .feedback import BanditFeedback
 from .logging_policies import uniform
 
 REWARD_FUNCTIONS = ("logistic", "logistic_as_published")

@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .feedback import (
-    BanditFeedback,
-    action_probabilities,
-    row_chunks,
-    standard_error,
-    weight_diagnostics,
-)
+from .checks import action_probabilities, row_chunks
+from .feedback import BanditFeedback
 from .learner import default_reward_model
 from .reward_models import CrossFittedRewardModel, cross_fit
+from .support import standard_error, weight_diagnostics
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,6 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from .checks import (
+    action_probabilities,
+    check_rows,
+    feature_matrix,
+    frame_column,
+    integers,
+    item_row_numbers,
+    numbers,
+    numeric_frame_column,
+    row_chunks,
+)
+from .support import SupportReport, weight_diagnostics
+
 _PER_ROW = ("context", "action", "reward", "pscore", "position", "user_id", "timestamp")
 
 
@@ -69,8 +82,8 @@ class BanditFeedback:
     timestamp: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        context = _features("context", self.context)
-        action_context = _features("action_context", self.action_context)
+        context = feature_matrix("context", self.context)
+        action_context = feature_matrix("action_context", self.action_context)
         n_rounds, n_actions = len(context), len(action_context)
         if n_rounds == 0:
             raise ValueError("the log is empty: context has 0 rows. Check the filter that made it.")
@@ -81,10 +94,10 @@ class BanditFeedback:
             )
         columns = {
             "context": context,
-            "action": _integers("action", self.action),
-            "reward": _numbers("reward", self.reward, ndim=1),
-            "pscore": _numbers("pscore", self.pscore, ndim=1, check_finite=False),
-            "position": None if self.position is None else _integers("position", self.position),
+            "action": integers("action", self.action),
+            "reward": numbers("reward", self.reward, ndim=1),
+            "pscore": numbers("pscore", self.pscore, ndim=1, check_finite=False),
+            "position": None if self.position is None else integers("position", self.position),
             "user_id": None if self.user_id is None else np.asarray(self.user_id),
             "timestamp": None if self.timestamp is None else np.asarray(self.timestamp),
         }
@@ -94,14 +107,14 @@ class BanditFeedback:
                     f"{name} has {len(column)} rows but context has {n_rounds}: "
                     "every column needs one entry per round."
                 )
-        _check_rows(
+        check_rows(
             "action",
             columns["action"],
             (columns["action"] >= 0) & (columns["action"] < n_actions),
             f"in [0, {n_actions - 1}], a row number of action_context",
             "Renumber the items, or pass the features of all of them.",
         )
-        _check_rows(
+        check_rows(
             "pscore",
             columns["pscore"],
             (columns["pscore"] > 0) & (columns["pscore"] <= 1),
@@ -110,7 +123,7 @@ class BanditFeedback:
             "was epsilon = 0, or a column mixed up?",
         )
         if columns["position"] is not None:
-            _check_rows(
+            check_rows(
                 "position",
                 columns["position"],
                 columns["position"] >= 0,
@@ -351,7 +364,7 @@ class BanditFeedback:
                 )
             if len(names) == 0:
                 raise ValueError(f"{what} must name at least one column.")
-            return np.column_stack([_numeric_column(source, name, what) for name in names])
+            return np.column_stack([numeric_frame_column(source, name, what) for name in names])
 
         if hasattr(items, "columns"):
             if item_id is None:
@@ -360,21 +373,21 @@ class BanditFeedback:
                 )
             names = item_features or [name for name in items.columns if name != item_id]
             action_context = matrix(items, names, "item_features")
-            actions = _row_numbers(
-                _column(frame, action, "action"), _column(items, item_id, "item_id")
+            actions = item_row_numbers(
+                frame_column(frame, action, "action"), frame_column(items, item_id, "item_id")
             )
         else:
             action_context = items
-            actions = _column(frame, action, "action")
+            actions = frame_column(frame, action, "action")
         optional = {"position": position, "user_id": user_id, "timestamp": timestamp}
         return cls(
             context=matrix(frame, context, "context"),
             action=actions,
-            reward=_numeric_column(frame, reward, "reward"),
-            pscore=_numeric_column(frame, pscore, "pscore"),
+            reward=numeric_frame_column(frame, reward, "reward"),
+            pscore=numeric_frame_column(frame, pscore, "pscore"),
             action_context=action_context,
             **{
-                role: _column(frame, name, role)
+                role: frame_column(frame, name, role)
                 for role, name in optional.items()
                 if name is not None
             },
@@ -452,202 +465,3 @@ class BanditFeedback:
             unsupported_mass=float(unsupported.mean()),
             **weight_diagnostics(pi_logged / self.pscore),
         )
-
-
-@dataclass(frozen=True, repr=False)
-class SupportReport:
-    """How well a log covers a policy; see `BanditFeedback.support_report`.
-
-    Attributes
-    ----------
-    n_rounds, n_actions : int
-        Size of the log and of the catalogue.
-    n_unsupported : int
-        Items that the log never shows.
-    unsupported_mass : float in [0, 1]
-        The share of the policy's probability on those items (deficient support, Sachdeva et al.
-        2020).
-    ess : float in [1, n_rounds]
-        Effective sample size ``(sum w)^2 / sum w^2`` of the importance weights ``w = pi / pi_0``.
-    mean_weight, mean_weight_se : float
-        Mean of the weights and its standard error. Its expectation is 1 if every pscore is right
-        and every item that the policy shows can be logged.
-    max_weight : float
-        The largest weight.
-    """
-
-    n_rounds: int
-    n_actions: int
-    n_unsupported: int
-    unsupported_mass: float
-    ess: float
-    mean_weight: float
-    mean_weight_se: float
-    max_weight: float
-
-    @property
-    def findings(self) -> list[str]:
-        """What a reader of the report should worry about, in plain words; empty if nothing."""
-        found = []
-        if abs(self.mean_weight - 1) > max(3 * self.mean_weight_se, 1e-6):
-            found.append(
-                "the mean weight is not 1: pscore is wrong, or the logging policy cannot show "
-                "items that the policy wants"
-            )
-        if self.ess < 0.05 * self.n_rounds:
-            found.append(
-                f"the weights leave {self.ess:,.0f} effective rounds of {self.n_rounds:,}: "
-                "estimates for this policy rest on few rows"
-            )
-        if self.unsupported_mass > 0.01:
-            found.append(
-                f"{self.unsupported_mass:.1%} of the policy is on items the log never shows: "
-                "nothing observed says how good they are"
-            )
-        return found
-
-    def __repr__(self) -> str:
-        share = self.ess / self.n_rounds
-        lines = [
-            f"SupportReport({self.n_rounds:,} rounds, {self.n_actions:,} items)",
-            f"  effective sample size  {self.ess:>11,.1f}  ({share:.1%} of the rounds)",
-            f"  mean importance weight {self.mean_weight:>11.3f}  "
-            f"(should be 1; standard error {self.mean_weight_se:.3f})",
-            f"  max importance weight  {self.max_weight:>11,.3f}",
-            f"  items never logged     {self.n_unsupported:>11,}  "
-            f"(they hold {self.unsupported_mass:.1%} of the policy)",
-        ]
-        return "\n".join(lines + [f"  ! {finding}" for finding in self.findings])
-
-
-def weight_diagnostics(weight: np.ndarray) -> dict[str, float]:
-    """Summarise importance weights of shape (n_rounds,) in the terms of `SupportReport`."""
-    total, squares = weight.sum(), np.square(weight).sum()
-    return {
-        "ess": float(total**2 / squares) if squares > 0 else 0.0,
-        "mean_weight": float(weight.mean()),
-        "mean_weight_se": standard_error(weight),
-        "max_weight": float(weight.max()),
-    }
-
-
-def standard_error(terms: np.ndarray) -> float:
-    """Standard error of the mean of independent terms of shape (n,); infinite for a single term."""
-    return float(terms.std(ddof=1) / np.sqrt(len(terms))) if len(terms) > 1 else float("inf")
-
-
-def action_probabilities(
-    policy: Any, context: np.ndarray, action_context: np.ndarray
-) -> np.ndarray:
-    """Ask any kind of policy for its probabilities, (n, n_actions), and check them.
-
-    `policy` is None (uniform), an object with ``predict_proba`` or a function, both of
-    ``(context, action_context)``.
-    """
-    shape = (len(context), len(action_context))
-    if policy is None:
-        return np.full(shape, 1 / shape[1])
-    predict = getattr(policy, "predict_proba", policy)
-    if not callable(predict):
-        raise TypeError(
-            f"a policy is an object with predict_proba(context, action_context), or a function "
-            f"of the same arguments; got {type(policy).__name__}."
-        )
-    pi = np.asarray(predict(context, action_context))
-    if pi.shape != shape:
-        raise ValueError(
-            f"the policy returned shape {pi.shape}; expected (n, n_actions) = {shape}."
-        )
-    total = pi.sum(axis=1)
-    bad = ~((pi >= 0).all(axis=1) & (np.abs(total - 1) < 1e-4))
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(
-            f"the policy's row {row} is no probability distribution (sum {total[row]:.4g}, "
-            f"min {pi[row].min():.4g}). Did it return logits? Apply a softmax first."
-        )
-    return pi
-
-
-def row_chunks(n_rounds: int, n_actions: int, max_elements: int = 2**23) -> list[slice]:
-    """Slices of rows such that a (rows, n_actions) array stays below `max_elements`."""
-    step = max(1, max_elements // n_actions)
-    return [slice(start, min(start + step, n_rounds)) for start in range(0, n_rounds, step)]
-
-
-def _features(name: str, values: Any) -> np.ndarray:
-    array = _numbers(name, values, ndim=2)
-    if array.shape[1] == 0:
-        raise ValueError(f"{name} has no columns; pass at least one feature, or a column of ones.")
-    return array
-
-
-def _numbers(name: str, values: Any, ndim: int, check_finite: bool = True) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "bifu":
-        raise ValueError(
-            f"{name} must be numeric; got dtype {array.dtype}. "
-            "Encode categories first, for example with pandas.get_dummies."
-        )
-    if array.ndim != ndim:
-        raise ValueError(
-            f"{name} must have {ndim} dimension{'s' * (ndim > 1)}; got shape {array.shape}."
-        )
-    if array.dtype.kind != "f":
-        array = array.astype(np.float64)
-    if check_finite and not np.isfinite(array).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        where = f"row {place[0]}" + (f", column {place[1]}" if ndim == 2 else "")
-        raise ValueError(f"{name} must be finite; {where} has {array[place]}. Drop or impute it.")
-    return array
-
-
-def _integers(name: str, values: Any) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name} must hold integers; got dtype {array.dtype}. "
-            f"Convert it with {name}.astype(int) if its values are whole numbers."
-        )
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have 1 dimension; got shape {array.shape}.")
-    return array.astype(np.int64, copy=False)
-
-
-def _check_rows(name: str, column: np.ndarray, good: np.ndarray, must_be: str, cure: str) -> None:
-    if not good.all():
-        row = int(np.argmin(good))
-        raise ValueError(f"{name} must be {must_be}; row {row} has {column[row]}. {cure}")
-
-
-def _column(frame: Any, name: str, role: str) -> np.ndarray:
-    if name not in frame.columns:
-        raise ValueError(
-            f"{role}: the data frame has no column {name!r}; it has {list(frame.columns)}."
-        )
-    return frame[name].to_numpy()
-
-
-def _numeric_column(frame: Any, name: str, role: str) -> np.ndarray:
-    column = _column(frame, name, role)
-    if column.dtype.kind not in "bifu":
-        raise ValueError(
-            f"{role}: column {name!r} has dtype {column.dtype}; encode it as numbers first, "
-            "for example with pandas.get_dummies."
-        )
-    return column
-
-
-def _row_numbers(logged: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Translate item ids to row numbers of the item table."""
-    row_of = {item: row for row, item in enumerate(ids.tolist())}
-    if len(row_of) < len(ids):
-        raise ValueError("item_id is not unique in items; keep one row per item.")
-    rows = [row_of.get(item, -1) for item in logged.tolist()]
-    if -1 in rows:
-        row = rows.index(-1)
-        raise ValueError(
-            f"action: row {row} has item {logged[row]!r}, which is not in items. "
-            "Add its features, or drop the row."
-        )
-    return np.array(rows, dtype=np.int64)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -88,7 +90,7 @@ class OffPolicyLearner:
     --------
     >>> import opl_lib as opl
     >>> world = opl.SyntheticWorld(n_actions=5, dim_context=5, dim_action_context=5, random_state=0)
-    >>> learner = opl.OffPolicyLearner(objective="ips", epochs=5, learning_rate=1e-3, random_state=0)
+    >>> learner = opl.OffPolicyLearner(objective="ips", epochs=5, learning_rate=1e-3)
     >>> policy = learner.fit(world.sample(2000, random_state=1)).policy_
     >>> world.policy_value(policy) > world.policy_value(world.logging_policy)
     True
@@ -111,21 +113,14 @@ class OffPolicyLearner:
 
     def __post_init__(self) -> None:
         get_objective(self.objective)
-        for name in ("epochs", "batch_size", "n_folds"):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")
-        if not isinstance(self.random_state, int | np.integer) or self.random_state < 0:
-            raise ValueError(
-                f"random_state must be an integer of at least 0; got {self.random_state!r}."
-            )
-        for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be finite and above 0; got {getattr(self, name)!r}.")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(
-                f"weight_decay must be finite and at least 0; got {self.weight_decay!r}."
-            )
+        for name in ("epochs", "batch_size", "n_folds", "dim_embedding"):
+            _check_number(name, getattr(self, name), Integral, least=1)
+        for layer, width in enumerate(self.hidden):
+            _check_number(f"hidden[{layer}]", width, Integral, least=1)
+        _check_number("random_state", self.random_state, Integral, least=0)
+        _check_number("learning_rate", self.learning_rate, Real, above=0)
+        _check_number("temperature", self.temperature, Real, above=0)
+        _check_number("weight_decay", self.weight_decay, Real, least=0)
         if self.model is not None and not isinstance(self.model, TwoTower):
             raise ValueError(f"model must be a TwoTower or None; got {type(self.model).__name__}.")
 
@@ -167,59 +162,45 @@ class OffPolicyLearner:
         objective, callbacks = get_objective(self.objective), dict(callbacks or {})
         if "objective" in callbacks:
             raise ValueError(
-                "a callback cannot be called 'objective': history_ has one of its own."
+                "'objective' is what history_ calls its own curve; rename the callback."
             )
         _check_rewards(self.objective, feedback.reward)
-        context, action_context = _tensor(feedback.context), _tensor(feedback.action_context)
-        action, reward, pscore = (
-            torch.tensor(feedback.action),
-            _tensor(feedback.reward),
-            _tensor(feedback.pscore),
-        )
         model = self._initial_model(feedback)
-        if objective.needs_reward_model:
-            self.reward_model_ = self._cross_fit(feedback)
-            q_hat_of = _q_hat_lookup(self.reward_model_)
-        self.policy_ = TwoTowerPolicy(model, self.temperature)
-        self.history_ = {
-            "objective": [],
-            **{name: [f(self.policy_)] for name, f in callbacks.items()},
-        }
+        context, action_context = _tensor(feedback.context), _tensor(feedback.action_context)
+        batch_of = self._batches(feedback, objective.needs_reward_model)
 
+        self.policy_ = TwoTowerPolicy(model, self.temperature)
+        self.history_ = {name: [callback(self.policy_)] for name, callback in callbacks.items()}
+        self.history_["objective"] = []
         optimizer = FlatAdam(model.parameters(), self.learning_rate, self.weight_decay)
         order = torch.Generator().manual_seed(int(self.random_state))
-        n = feedback.n_rounds
-        bar = tqdm(
-            total=self.epochs * -(-n // self.batch_size),
-            desc=f"fit {self.objective}" if isinstance(self.objective, str) else "fit",
-            disable=None if self.progress is None else not self.progress,
-            delay=0 if self.progress else 1,
-        )
-        with bar:
-            for epoch in range(self.epochs):
+        with self._progress_bar(feedback.n_rounds) as bar:
+            for epoch in range(1, self.epochs + 1):
                 model.train()
                 values, last_good = [], optimizer.weights.clone()
-                rounds = torch.randperm(n, generator=order) if self.shuffle else torch.arange(n)
-                for rows in rounds.split(self.batch_size):
-                    batch = Batch(action[rows], reward[rows], pscore[rows])
+                for rows in self._rounds(feedback.n_rounds, order):
+                    batch = batch_of(rows)
                     if objective.is_regression:
                         logits = model.score_logged(context[rows], action_context, batch.action)
                     else:
                         logits = model(context[rows], action_context) / self.temperature
-                    if objective.needs_reward_model:
-                        batch = batch._replace(q_hat=q_hat_of(rows))
                     value, gradient = objective.function(logits.detach(), batch)
                     values.append(float(value))
-                    if not np.isfinite(values[-1]):
-                        optimizer.weights.copy_(last_good)
-                        raise _non_finite(values[-1], epoch, len(values))
+                    if not math.isfinite(values[-1]):
+                        break
                     optimizer.zero_grad()
                     logits.backward(-gradient)
                     optimizer.step()
                     bar.update()
-                if not torch.isfinite(optimizer.weights).all():
+                if not (math.isfinite(values[-1]) and optimizer.weights.isfinite().all()):
                     optimizer.weights.copy_(last_good)
-                    raise _non_finite(float("nan"), epoch, len(values))
+                    raise NonFiniteLossError(
+                        f"the objective or the weights stopped being finite in epoch {epoch}, "
+                        f"batch {len(values)} (objective {values[-1]}). Lower the learning rate, "
+                        "standardise the features, or look for tiny pscores with "
+                        "feedback.support_report(). policy_ holds the weights from before epoch "
+                        f"{epoch}."
+                    )
                 self.history_["objective"].append(float(np.mean(values)))
                 for name, callback in callbacks.items():
                     self.history_[name].append(callback(self.policy_))
@@ -263,12 +244,34 @@ class OffPolicyLearner:
             random_state=int(self.random_state),
         )
 
-    def _cross_fit(self, feedback: BanditFeedback) -> CrossFittedRewardModel:
+    def _batches(self, feedback: BanditFeedback, with_q_hat: bool) -> Callable[[Tensor], Batch]:
+        """Return a function from row numbers to the batch of those rows."""
+        action = torch.tensor(feedback.action)
+        reward, pscore = _tensor(feedback.reward), _tensor(feedback.pscore)
+        if not with_q_hat:
+            return lambda rows: Batch(action[rows], reward[rows], pscore[rows])
         reward_model = self.reward_model
         if reward_model is None:
             reward_model = default_reward_model(feedback.reward, int(self.random_state))
             reward_model.set_params(hidden=self.hidden, dim_embedding=self.dim_embedding)
-        return cross_fit(reward_model, feedback, self.n_folds, int(self.random_state))
+        self.reward_model_ = cross_fit(reward_model, feedback, self.n_folds, int(self.random_state))
+        q_hat_of = _q_hat_lookup(self.reward_model_)
+        return lambda rows: Batch(action[rows], reward[rows], pscore[rows], q_hat_of(rows))
+
+    def _rounds(self, n_rounds: int, order: torch.Generator) -> Sequence[Tensor]:
+        """Row numbers of each batch of one epoch."""
+        if self.shuffle:
+            return torch.randperm(n_rounds, generator=order).split(self.batch_size)
+        return torch.arange(n_rounds).split(self.batch_size)
+
+    def _progress_bar(self, n_rounds: int) -> tqdm:
+        return tqdm(
+            total=self.epochs * math.ceil(n_rounds / self.batch_size),
+            desc=f"fit {self.objective}" if isinstance(self.objective, str) else "fit",
+            unit="batch",
+            disable=None if self.progress is None else not self.progress,
+            delay=0 if self.progress else 1,
+        )
 
 
 def default_reward_model(reward: np.ndarray, random_state: int = 0) -> OffPolicyLearner:
@@ -290,6 +293,20 @@ def _q_hat_lookup(reward_model: CrossFittedRewardModel) -> Callable[[Tensor], Te
     return stored.__getitem__
 
 
+def _check_number(
+    name: str, value: Any, kind: type, least: float | None = None, above: float | None = None
+) -> None:
+    allowed = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
+    if allowed and least is not None:
+        allowed = value >= least
+    if allowed and above is not None:
+        allowed = value > above
+    if not allowed:
+        what = "an integer" if kind is Integral else "a finite number"
+        bound = f"of at least {least}" if above is None else f"above {above}"
+        raise ValueError(f"{name} must be {what} {bound}; got {value!r}.")
+
+
 def _check_rewards(objective: str | Objective, reward: np.ndarray) -> None:
     if objective == "regression" and not ((reward >= 0) & (reward <= 1)).all():
         row = int(np.argmax((reward < 0) | (reward > 1)))
@@ -297,14 +314,6 @@ def _check_rewards(objective: str | Objective, reward: np.ndarray) -> None:
             f"objective 'regression' is a cross-entropy: rewards must be in [0, 1]; row {row} has "
             f"{reward[row]}. Use objective='squared_error', or rescale the rewards."
         )
-
-
-def _non_finite(value: float, epoch: int, batch: int) -> NonFiniteLossError:
-    return NonFiniteLossError(
-        f"the objective is {value} in epoch {epoch + 1}, batch {batch}. Lower the learning rate, "
-        "standardise the features, or look for tiny pscores with feedback.support_report(). "
-        "policy_ holds the weights from before this epoch."
-    )
 
 
 def _tensor(array: np.ndarray) -> Tensor:

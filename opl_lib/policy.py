@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .feedback import row_chunks
+from .checks import row_chunks
 from .retrieval import ItemIndex
 from .towers import TwoTower
 
@@ -186,18 +186,16 @@ class TwoTowerPolicy:
         content = torch.load(path, weights_only=True)
         if model is None and content["mlp"] is None:
             raise ValueError(
-                f"{path} was saved from towers of your own: pass an untrained copy of them as model=…"
+                f"{path} was saved from towers of your own: pass an untrained copy as model=…"
             )
         model = TwoTower.mlp(**content["mlp"]) if model is None else copy.deepcopy(model)
         model.load_state_dict(content["weights"])
         return cls(model, content["temperature"])
 
     def _scores(self, context: np.ndarray, action_context: np.ndarray) -> Tensor:
-        embedded_context = self._embed(self.model.context_tower, "context", context)
-        return (
-            embedded_context
-            @ self._embed(self.model.action_tower, "action_context", action_context).T
-        )
+        u = self._embed(self.model.context_tower, "context", context)
+        v = self._embed(self.model.action_tower, "action_context", action_context)
+        return u @ v.T
 
     def _embed(self, tower: torch.nn.Module, name: str, features: Any) -> Tensor:
         features = torch.as_tensor(np.array(features, dtype=np.float32))
@@ -209,8 +207,8 @@ class TwoTowerPolicy:
         expected = (self.model.mlp_settings or {}).get(f"dim_{name}", features.shape[1])
         if features.shape[1] != expected:
             raise ValueError(
-                f"{name} has {features.shape[1]} features, but this policy was made for {expected}; "
-                "encode new data exactly as the training log was encoded."
+                f"{name} has {features.shape[1]} features, but this policy was made for {expected};"
+                " encode new data exactly as the training log was encoded."
             )
         self.model.eval()
         with torch.inference_mode():

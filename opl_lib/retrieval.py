@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .feedback import row_chunks
+from .checks import row_chunks
 
 
 class ItemIndex:
@@ -32,7 +32,8 @@ class ItemIndex:
         self.embeddings = np.asarray(embeddings)
         if self.embeddings.ndim != 2 or len(self.embeddings) == 0:
             raise ValueError(
-                f"embeddings must have shape (n_actions, dim_embedding); got {self.embeddings.shape}."
+                f"embeddings must have shape (n_actions, dim_embedding); "
+                f"got {self.embeddings.shape}."
             )
 
     def __len__(self) -> int:

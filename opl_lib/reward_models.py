@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .feedback import BanditFeedback, row_chunks
+from .checks import row_chunks
+from .feedback import BanditFeedback
 
 
 class SklearnRewardModel:
@@ -181,7 +182,7 @@ def cross_fit(
     for method in ("fit", "predict_reward"):
         if not callable(getattr(reward_model, method, None)):
             raise TypeError(
-                f"a reward model needs the method {method}; {type(reward_model).__name__} has none. "
+                f"a reward model needs a method {method}; {type(reward_model).__name__} has none. "
                 "Wrap a scikit-learn estimator in opl.SklearnRewardModel."
             )
     if not 1 <= n_folds <= feedback.n_rounds:
