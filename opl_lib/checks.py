@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,44 @@ def action_probabilities(
             f"min {pi[row].min():.4g}). Did it return logits? Apply a softmax first."
         )
     return pi
+
+
+def reward_predictions(
+    reward_model: Any, context: np.ndarray, action_context: np.ndarray
+) -> np.ndarray:
+    """Ask a reward model for its predictions, (n, n_actions), and check them."""
+    predict = getattr(reward_model, "predict_reward", None)
+    if not callable(predict):
+        raise TypeError(
+            "a reward model has a method predict_reward(context, action_context); "
+            f"{type(reward_model).__name__} has none. "
+            "Wrap a scikit-learn estimator in opl.SklearnRewardModel."
+        )
+    q_hat = np.asarray(predict(context, action_context))
+    shape = (len(context), len(action_context))
+    if q_hat.shape != shape:
+        raise ValueError(
+            f"the reward model returned shape {q_hat.shape}; expected (n, n_actions) = {shape}."
+        )
+    if not np.isfinite(q_hat).all():
+        row = int(np.argmin(np.isfinite(q_hat).all(axis=1)))
+        raise ValueError(f"the reward model's predictions for row {row} are not all finite.")
+    return q_hat
+
+
+def check_number(
+    name: str, value: Any, kind: type, least: float | None = None, above: float | None = None
+) -> None:
+    """Raise unless `value` is a finite number of a kind, of at least `least` and above `above`."""
+    allowed = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
+    if allowed and least is not None:
+        allowed = value >= least
+    if allowed and above is not None:
+        allowed = value > above
+    if not allowed:
+        what = "an integer" if kind is Integral else "a finite number"
+        bound = f"of at least {least}" if above is None else f"above {above}"
+        raise ValueError(f"{name} must be {what} {bound}; got {value!r}.")
 
 
 def row_chunks(n_rounds: int, n_actions: int, max_elements: int = 2**23) -> list[slice]:
@@ -83,6 +122,19 @@ def integers(name: str, values: Any) -> np.ndarray:
     if array.ndim != 1:
         raise ValueError(f"{name} must have 1 dimension; got shape {array.shape}.")
     return array.astype(np.int64, copy=False)
+
+
+def labels(name: str, values: Any) -> np.ndarray:
+    """A column of sortable labels without missing values, (n,)."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have 1 dimension; got shape {array.shape}.")
+    missing = np.array([value is None for value in array]) if array.dtype.kind == "O" else False
+    missing = missing | (array != array)  # only NaN and NaT differ from themselves
+    if missing.any():
+        row = int(np.argmax(missing))
+        raise ValueError(f"{name} is missing in row {row}. Drop the row or fill the value.")
+    return array
 
 
 def check_rows(name: str, column: np.ndarray, good: np.ndarray, must_be: str, cure: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from .checks import action_probabilities, row_chunks
+from .checks import action_probabilities, check_number, row_chunks
 from .feedback import BanditFeedback
 from .logging_policies import uniform
 
@@ -77,13 +78,18 @@ class SyntheticWorld:
             "dim_context": (dim_context, 1),
             "dim_action_context": (dim_action_context, 1),
             "n_eval_contexts": (n_eval_contexts, 1),
+            "random_state": (random_state, 0),
         }
         for name, (value, least) in sizes.items():
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
+            check_number(name, value, Integral, least=least)
         if reward_function not in REWARD_FUNCTIONS:
             raise ValueError(
                 f"reward_function must be one of {REWARD_FUNCTIONS}; got {reward_function!r}."
+            )
+        if logging_policy is not None and not callable(logging_policy):
+            raise ValueError(
+                "logging_policy must be a function of (context, action_context), such as "
+                f"opl.uniform(); got {logging_policy!r}."
             )
         self.reward_function = reward_function
         self.logging_policy = uniform() if logging_policy is None else logging_policy
@@ -135,6 +141,12 @@ class SyntheticWorld:
         array of shape (n, n_actions), in [0, 1]
             Large for many contexts and items: ask for a few rows at a time.
         """
+        context = np.asarray(context)
+        if context.ndim != 2 or context.shape[1] != self.dim_context:
+            raise ValueError(
+                f"context must have shape (n, {self.dim_context}) in this world; "
+                f"got {context.shape}."
+            )
         return _sigmoid(context @ self._slope + self._intercept)
 
     def sample(self, n_rounds: int, random_state: int | None = None) -> BanditFeedback:
@@ -151,8 +163,7 @@ class SyntheticWorld:
         -------
         BanditFeedback
         """
-        if n_rounds < 1:
-            raise ValueError(f"n_rounds must be at least 1; got {n_rounds}.")
+        check_number("n_rounds", n_rounds, Integral, least=1)
         rng = self._draws if random_state is None else np.random.RandomState(random_state)
         context = rng.normal(size=(n_rounds, self.dim_context))
         uniforms = rng.uniform(size=n_rounds)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import action_probabilities, row_chunks
-from .feedback import BanditFeedback
+from .checks import action_probabilities, reward_predictions, row_chunks
+from .feedback import BanditFeedback, check_feedback
 from .learner import default_reward_model
 from .reward_models import CrossFittedRewardModel, cross_fit
 from .support import standard_error, weight_diagnostics
@@ -134,6 +134,7 @@ def evaluate(
     """
     import pandas as pd
 
+    check_feedback(feedback)
     unknown = [name for name in estimators if name not in ESTIMATORS]
     if unknown or isinstance(estimators, str) or not estimators:
         raise ValueError(f"estimators must be a list of {sorted(ESTIMATORS)}; got {estimators!r}.")
@@ -183,6 +184,6 @@ def policy_terms(policy: Any, feedback: BanditFeedback, reward_model: Any = None
             if is_own_log:
                 q_hat = reward_model.predict_logged(np.arange(rows.start, rows.stop))
             else:
-                q_hat = reward_model.predict_reward(context, feedback.action_context)
+                q_hat = reward_predictions(reward_model, context, feedback.action_context)
             q_logged[rows], q_policy[rows] = q_hat[place], (pi * q_hat).sum(axis=1)
     return Terms(feedback.reward, pi_logged / feedback.pscore, q_logged, q_policy)

@@ -15,6 +15,7 @@ from .checks import (
     frame_column,
     integers,
     item_row_numbers,
+    labels,
     numbers,
     numeric_frame_column,
     row_chunks,
@@ -98,8 +99,8 @@ class BanditFeedback:
             "reward": numbers("reward", self.reward, ndim=1),
             "pscore": numbers("pscore", self.pscore, ndim=1, check_finite=False),
             "position": None if self.position is None else integers("position", self.position),
-            "user_id": None if self.user_id is None else np.asarray(self.user_id),
-            "timestamp": None if self.timestamp is None else np.asarray(self.timestamp),
+            "user_id": None if self.user_id is None else labels("user_id", self.user_id),
+            "timestamp": None if self.timestamp is None else labels("timestamp", self.timestamp),
         }
         for name, column in columns.items():
             if column is not None and len(column) != n_rounds:
@@ -287,6 +288,11 @@ class BanditFeedback:
                     f"log {number} has other item features than log 0; encode the items of all "
                     "logs together before joining them."
                 )
+            if log.dim_context != logs[0].dim_context:
+                raise ValueError(
+                    f"log {number} has {log.dim_context} context features but log 0 has "
+                    f"{logs[0].dim_context}; encode the contexts of all logs together."
+                )
         joined = {}
         for name in _PER_ROW:
             columns = [getattr(log, name) for log in logs]
@@ -371,11 +377,10 @@ class BanditFeedback:
                 raise ValueError(
                     "items is a data frame: say with item_id=… which column identifies an item."
                 )
+            ids = frame_column(items, item_id, "item_id")
             names = item_features or [name for name in items.columns if name != item_id]
             action_context = matrix(items, names, "item_features")
-            actions = item_row_numbers(
-                frame_column(frame, action, "action"), frame_column(items, item_id, "item_id")
-            )
+            actions = item_row_numbers(frame_column(frame, action, "action"), ids)
         else:
             action_context = items
             actions = frame_column(frame, action, "action")
@@ -464,4 +469,13 @@ class BanditFeedback:
             n_unsupported=int((counts == 0).sum()),
             unsupported_mass=float(unsupported.mean()),
             **weight_diagnostics(pi_logged / self.pscore),
+        )
+
+
+def check_feedback(feedback: Any) -> None:
+    """Raise unless `feedback` is a log."""
+    if not isinstance(feedback, BanditFeedback):
+        raise TypeError(
+            f"feedback must be a BanditFeedback; got {type(feedback).__name__}. "
+            "Make one with BanditFeedback.from_dataframe or BanditFeedback.from_obp."
         )

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .feedback import BanditFeedback
-from .objectives import Batch, Objective, get_objective
+from .checks import check_number
+from .feedback import BanditFeedback, check_feedback
+from .objectives import Batch, Objective, get_objective, regression
 from .optimizer import FlatAdam
 from .policy import TwoTowerPolicy
 from .reward_models import CrossFittedRewardModel, cross_fit
@@ -114,13 +115,15 @@ class OffPolicyLearner:
     def __post_init__(self) -> None:
         get_objective(self.objective)
         for name in ("epochs", "batch_size", "n_folds", "dim_embedding"):
-            _check_number(name, getattr(self, name), Integral, least=1)
+            check_number(name, getattr(self, name), Integral, least=1)
+        if not isinstance(self.hidden, Sequence | np.ndarray):
+            raise ValueError(f"hidden must be a sequence of integers; got {self.hidden!r}.")
         for layer, width in enumerate(self.hidden):
-            _check_number(f"hidden[{layer}]", width, Integral, least=1)
-        _check_number("random_state", self.random_state, Integral, least=0)
-        _check_number("learning_rate", self.learning_rate, Real, above=0)
-        _check_number("temperature", self.temperature, Real, above=0)
-        _check_number("weight_decay", self.weight_decay, Real, least=0)
+            check_number(f"hidden[{layer}]", width, Integral, least=1)
+        check_number("random_state", self.random_state, Integral, least=0)
+        check_number("learning_rate", self.learning_rate, Real, above=0)
+        check_number("temperature", self.temperature, Real, above=0)
+        check_number("weight_decay", self.weight_decay, Real, least=0)
         if self.model is not None and not isinstance(self.model, TwoTower):
             raise ValueError(f"model must be a TwoTower or None; got {type(self.model).__name__}.")
 
@@ -159,22 +162,24 @@ class OffPolicyLearner:
         OffPolicyLearner
             This object, fitted.
         """
+        check_feedback(feedback)
         objective, callbacks = get_objective(self.objective), dict(callbacks or {})
         if "objective" in callbacks:
             raise ValueError(
                 "'objective' is what history_ calls its own curve; rename the callback."
             )
-        _check_rewards(self.objective, feedback.reward)
+        _check_rewards(objective, feedback.reward)
         model = self._initial_model(feedback)
         context, action_context = _tensor(feedback.context), _tensor(feedback.action_context)
         batch_of = self._batches(feedback, objective.needs_reward_model)
 
         self.policy_ = TwoTowerPolicy(model, self.temperature)
-        self.history_ = {name: [callback(self.policy_)] for name, callback in callbacks.items()}
-        self.history_["objective"] = []
+        self.history_ = {name: [] for name in ("objective", *callbacks)}
+        self._call(callbacks)
         optimizer = FlatAdam(model.parameters(), self.learning_rate, self.weight_decay)
         order = torch.Generator().manual_seed(int(self.random_state))
-        with self._progress_bar(feedback.n_rounds) as bar:
+        with torch.random.fork_rng(devices=[]), self._progress_bar(feedback.n_rounds) as bar:
+            torch.manual_seed(int(self.random_state))  # for towers that draw, as dropout does
             for epoch in range(1, self.epochs + 1):
                 model.train()
                 values, last_good = [], optimizer.weights.clone()
@@ -194,16 +199,9 @@ class OffPolicyLearner:
                     bar.update()
                 if not (math.isfinite(values[-1]) and optimizer.weights.isfinite().all()):
                     optimizer.weights.copy_(last_good)
-                    raise NonFiniteLossError(
-                        f"the objective or the weights stopped being finite in epoch {epoch}, "
-                        f"batch {len(values)} (objective {values[-1]}). Lower the learning rate, "
-                        "standardise the features, or look for tiny pscores with "
-                        "feedback.support_report(). policy_ holds the weights from before epoch "
-                        f"{epoch}."
-                    )
+                    raise _non_finite(values[-1], epoch, len(values))
                 self.history_["objective"].append(float(np.mean(values)))
-                for name, callback in callbacks.items():
-                    self.history_[name].append(callback(self.policy_))
+                self._call(callbacks)
         return self
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
@@ -235,7 +233,10 @@ class OffPolicyLearner:
 
     def _initial_model(self, feedback: BanditFeedback) -> TwoTower:
         if self.model is not None:
-            return copy.deepcopy(self.model)
+            model = copy.deepcopy(self.model)
+            # One pair of rows: features that do not fit the towers fail here, with their names.
+            TwoTowerPolicy(model).scores(feedback.context[:1], feedback.action_context[:1])
+            return model
         return TwoTower.mlp(
             feedback.dim_context,
             feedback.dim_action_context,
@@ -261,8 +262,14 @@ class OffPolicyLearner:
     def _rounds(self, n_rounds: int, order: torch.Generator) -> Sequence[Tensor]:
         """Row numbers of each batch of one epoch."""
         if self.shuffle:
-            return torch.randperm(n_rounds, generator=order).split(self.batch_size)
-        return torch.arange(n_rounds).split(self.batch_size)
+            return torch.randperm(n_rounds, generator=order).split(int(self.batch_size))
+        return torch.arange(n_rounds).split(int(self.batch_size))
+
+    def _call(self, callbacks: Mapping[str, Callable[[TwoTowerPolicy], float]]) -> None:
+        """Let the callbacks look at the current policy, without touching the fit's random draws."""
+        for name, callback in callbacks.items():
+            with torch.random.fork_rng(devices=[]):
+                self.history_[name].append(callback(self.policy_))
 
     def _progress_bar(self, n_rounds: int) -> tqdm:
         return tqdm(
@@ -293,22 +300,17 @@ def _q_hat_lookup(reward_model: CrossFittedRewardModel) -> Callable[[Tensor], Te
     return stored.__getitem__
 
 
-def _check_number(
-    name: str, value: Any, kind: type, least: float | None = None, above: float | None = None
-) -> None:
-    allowed = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
-    if allowed and least is not None:
-        allowed = value >= least
-    if allowed and above is not None:
-        allowed = value > above
-    if not allowed:
-        what = "an integer" if kind is Integral else "a finite number"
-        bound = f"of at least {least}" if above is None else f"above {above}"
-        raise ValueError(f"{name} must be {what} {bound}; got {value!r}.")
+def _non_finite(value: float, epoch: int, batch: int) -> NonFiniteLossError:
+    return NonFiniteLossError(
+        f"the objective or the weights stopped being finite in epoch {epoch}, batch {batch} "
+        f"(objective {value}). Lower the learning rate, standardise the features, or look for "
+        "tiny pscores with feedback.support_report(). policy_ holds the weights from before "
+        f"epoch {epoch}."
+    )
 
 
-def _check_rewards(objective: str | Objective, reward: np.ndarray) -> None:
-    if objective == "regression" and not ((reward >= 0) & (reward <= 1)).all():
+def _check_rewards(objective: Objective, reward: np.ndarray) -> None:
+    if objective.function is regression and not ((reward >= 0) & (reward <= 1)).all():
         row = int(np.argmax((reward < 0) | (reward > 1)))
         raise ValueError(
             f"objective 'regression' is a cross-entropy: rewards must be in [0, 1]; row {row} has "

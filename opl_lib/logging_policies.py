@@ -6,8 +6,11 @@ Each returns probabilities of shape (n_rounds, n_actions), never logits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
+
+from .checks import check_number
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,7 @@ class softmax:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0; got {self.temperature}.")
+        check_number("temperature", self.temperature, Real, above=0)
 
     def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         return _softmax(_inner_products(context, action_context) / self.temperature)

@@ -85,7 +85,7 @@ def load_open_bandit(
         for name in _USER_FEATURES
     ]
     return BanditFeedback(
-        context=np.hstack([np.eye(len(user.categories))[user.codes] for user in users]),
+        context=np.hstack([_one_hot(user.codes, len(user.categories)) for user in users]),
         action=log["item_id"].to_numpy(),
         reward=log["click"].to_numpy(),
         pscore=log["propensity_score"].to_numpy(),
@@ -102,11 +102,15 @@ def _item_features(root: Path, behavior_policy: str, campaign: str) -> np.ndarra
 
     items = _read_csv(root / behavior_policy / campaign / "item_context.csv", None)
     items = items.sort_values("item_id")
-    columns = [items[["item_feature_0"]].to_numpy(float)]
+    columns = [items[["item_feature_0"]].to_numpy(np.float32)]
     for name in _ITEM_CATEGORIES:
         codes, categories = pd.factorize(items[name])
-        columns.append(np.eye(len(categories))[codes])
+        columns.append(_one_hot(codes, len(categories)))
     return np.hstack(columns)
+
+
+def _one_hot(codes: np.ndarray, n_categories: int) -> np.ndarray:
+    return np.eye(n_categories, dtype=np.float32)[codes]
 
 
 def _read(root: Path, behavior_policy: str, campaign: str, columns: list[str]) -> pd.DataFrame:

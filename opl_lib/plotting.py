@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,9 +61,10 @@ def plot_curves(
 def plot_estimates(
     tables: Mapping[str, pd.DataFrame],
     references: Mapping[str, float] | None = None,
+    true_values: Mapping[str, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw estimates with their intervals, one group a policy.
+    """Draw estimates with their intervals, one group a policy and one colour an estimator.
 
     Parameters
     ----------
@@ -70,29 +72,30 @@ def plot_estimates(
         What `evaluate` returns, by policy.
     references : mapping of str to float, optional
         Values to mark with vertical lines, such as the logging policy's.
+    true_values : mapping of str to float, optional
+        True value of each policy, in a world that has one.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib Axes
     """
-    n_rows = sum(len(table) for table in tables.values())
-    ax = plt.subplots(figsize=(7, 0.8 + 0.32 * n_rows))[1] if ax is None else ax
-    labels = []
-    for policy, table in tables.items():
-        for estimator, row in table.iterrows():
-            y = len(labels)
-            color = COLORS.get(estimator, "black")
-            ax.plot([row.ci_lower, row.ci_upper], [y, y], color=color, lw=2)
-            ax.plot(row.policy_value, y, "o", color=color)
-            labels.append(f"{policy} · {estimator}")
+    ax = plt.subplots(figsize=(7, 1 + 0.7 * len(tables)))[1] if ax is None else ax
+    for group, (policy, table) in enumerate(tables.items()):
+        offsets = np.linspace(-0.25, 0.25, len(table)) if len(table) > 1 else [0]
+        for offset, (estimator, row) in zip(offsets, table.iterrows(), strict=True):
+            style = {"color": COLORS.get(estimator), "label": estimator if group == 0 else None}
+            error = [[row.policy_value - row.ci_lower], [row.ci_upper - row.policy_value]]
+            ax.errorbar(row.policy_value, group + offset, xerr=error, fmt="o", ms=5, lw=2, **style)
+        if true_values is not None:
+            label = "true value" if group == 0 else None
+            ax.plot([true_values[policy]] * 2, [group - 0.38, group + 0.38], "k", lw=2, label=label)
     for name, value in (references or {}).items():
         ax.axvline(value, color="0.35", lw=1, ls=_REFERENCE_STYLES.get(name, "--"), label=name)
-    ax.set_yticks(range(len(labels)), labels)
+    ax.set_yticks(range(len(tables)), tables)
     ax.invert_yaxis()
-    ax.set_xlabel("estimated policy value, with interval")
-    if references:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), frameon=False, ncols=2)
+    ax.set_xlabel("estimated policy value V(π), with interval")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor
 from .checks import row_chunks
 from .retrieval import ItemIndex
 from .towers import TwoTower
+
+_FORMAT = "opl_lib.TwoTowerPolicy 1"
 
 
 class TwoTowerPolicy:
@@ -47,7 +50,7 @@ class TwoTowerPolicy:
         if not 0 <= temperature < float("inf"):
             raise ValueError(f"temperature must be finite and at least 0; got {temperature}.")
         self.model = model
-        self.temperature = temperature
+        self.temperature = float(temperature)
 
     def __repr__(self) -> str:
         n_weights = sum(p.numel() for p in self.model.parameters())
@@ -72,7 +75,9 @@ class TwoTowerPolicy:
         """
         scores = self._scores(context, action_context)
         if self.temperature == 0:
-            return np.eye(scores.shape[1])[scores.argmax(dim=1).numpy()]
+            pi = np.zeros(scores.shape)
+            pi[np.arange(len(pi)), scores.numpy().argmax(axis=1)] = 1
+            return pi
         return torch.softmax(scores.double() / self.temperature, dim=1).numpy()
 
     def scores(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
@@ -156,12 +161,16 @@ class TwoTowerPolicy:
         partial = path.with_name(path.name + ".partial")
         weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         content = {
+            "format": _FORMAT,
             "temperature": self.temperature,
             "mlp": self.model.mlp_settings,
             "weights": weights,
         }
-        torch.save(content, partial)
-        os.replace(partial, path)
+        try:
+            torch.save(content, partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path, model: TwoTower | None = None) -> TwoTowerPolicy:
@@ -181,15 +190,24 @@ class TwoTowerPolicy:
         Raises
         ------
         ValueError
-            If the file does not say how to build the towers and no `model` is given.
+            If the file was not written by `save`, does not say how to build the towers and no
+            `model` is given, or holds the weights of another architecture than `model`.
         """
-        content = torch.load(path, weights_only=True)
+        try:
+            content = torch.load(path, weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+            raise ValueError(f"{path} was not written by TwoTowerPolicy.save.") from error
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise ValueError(f"{path} was not written by TwoTowerPolicy.save.")
         if model is None and content["mlp"] is None:
             raise ValueError(
                 f"{path} was saved from towers of your own: pass an untrained copy as model=…"
             )
         model = TwoTower.mlp(**content["mlp"]) if model is None else copy.deepcopy(model)
-        model.load_state_dict(content["weights"])
+        try:
+            model.load_state_dict(content["weights"])
+        except RuntimeError as error:
+            raise ValueError(f"{path} holds the weights of other towers than model.") from error
         return cls(model, content["temperature"])
 
     def _scores(self, context: np.ndarray, action_context: np.ndarray) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .checks import row_chunks
+from .checks import numbers, row_chunks
 
 
 class ItemIndex:
@@ -29,12 +29,9 @@ class ItemIndex:
     """
 
     def __init__(self, embeddings: np.ndarray) -> None:
-        self.embeddings = np.asarray(embeddings)
-        if self.embeddings.ndim != 2 or len(self.embeddings) == 0:
-            raise ValueError(
-                f"embeddings must have shape (n_actions, dim_embedding); "
-                f"got {self.embeddings.shape}."
-            )
+        self.embeddings = numbers("embeddings", embeddings, ndim=2)
+        if len(self.embeddings) == 0:
+            raise ValueError("embeddings has no rows: there is no item to search.")
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -54,8 +51,8 @@ class ItemIndex:
         scores : array of shape (n, k)
             Their inner products; equal scores are ordered by item number.
         """
-        queries = np.asarray(queries)
-        if queries.ndim != 2 or queries.shape[1] != self.embeddings.shape[1]:
+        queries = numbers("queries", queries, ndim=2)
+        if queries.shape[1] != self.embeddings.shape[1]:
             raise ValueError(
                 f"queries must have shape (n, {self.embeddings.shape[1]}); got {queries.shape}."
             )

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from .checks import row_chunks
-from .feedback import BanditFeedback
+from .checks import check_number, reward_predictions, row_chunks
+from .feedback import BanditFeedback, check_feedback
 
 
 class SklearnRewardModel:
@@ -117,7 +118,7 @@ class CrossFittedRewardModel:
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Mean prediction of the fold models, for rows that none of them saw: (n, n_actions)."""
-        predictions = [model.predict_reward(context, action_context) for model in self.models]
+        predictions = [reward_predictions(m, context, action_context) for m in self.models]
         return np.mean(predictions, axis=0)
 
     def predict_logged(self, rows: np.ndarray) -> np.ndarray:
@@ -135,9 +136,8 @@ class CrossFittedRewardModel:
         q_hat = np.empty((len(rows), self.feedback.n_actions))
         for k in np.unique(self.fold[rows]):
             here = self.fold[rows] == k
-            q_hat[here] = self.models[k].predict_reward(
-                self.feedback.context[rows[here]], self.feedback.action_context
-            )
+            context = self.feedback.context[rows[here]]
+            q_hat[here] = reward_predictions(self.models[k], context, self.feedback.action_context)
         return q_hat
 
 
@@ -185,10 +185,13 @@ def cross_fit(
                 f"a reward model needs a method {method}; {type(reward_model).__name__} has none. "
                 "Wrap a scikit-learn estimator in opl.SklearnRewardModel."
             )
-    if not 1 <= n_folds <= feedback.n_rounds:
-        raise ValueError(f"n_folds must be in [1, {feedback.n_rounds}], the rounds; got {n_folds}.")
+    check_feedback(feedback)
+    check_number("n_folds", n_folds, Integral, least=1)
+    if n_folds > feedback.n_rounds:
+        raise ValueError(f"n_folds is {n_folds}, but the log has only {feedback.n_rounds} rounds.")
     fold = np.random.default_rng(random_state).permutation(np.arange(feedback.n_rounds) % n_folds)
     others = [feedback if n_folds == 1 else feedback[fold != k] for k in range(n_folds)]
-    return CrossFittedRewardModel(
-        feedback, fold, [copy.deepcopy(reward_model).fit(log) for log in others]
-    )
+    models = [copy.deepcopy(reward_model) for _ in others]
+    for model, log in zip(models, others, strict=True):
+        model.fit(log)
+    return CrossFittedRewardModel(feedback, fold, models)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
+
+from .checks import check_number
 
 
 class TwoTower(nn.Module):
@@ -74,8 +77,9 @@ class TwoTower(nn.Module):
             **{f"hidden[{layer}]": width for layer, width in enumerate(hidden)},
         }
         for name, width in widths.items():
-            if not isinstance(width, int) or width < 1:
-                raise ValueError(f"{name} must be an integer of at least 1; got {width!r}.")
+            check_number(name, width, Integral, least=1)
+        dim_context, dim_action_context = int(dim_context), int(dim_action_context)
+        hidden, dim_embedding = [int(width) for width in hidden], int(dim_embedding)
         with torch.random.fork_rng(devices=[]):
             if random_state is not None:
                 torch.manual_seed(random_state)
@@ -86,7 +90,7 @@ class TwoTower(nn.Module):
         model.mlp_settings = {
             "dim_context": dim_context,
             "dim_action_context": dim_action_context,
-            "hidden": list(hidden),
+            "hidden": hidden,
             "dim_embedding": dim_embedding,
         }
         return model
