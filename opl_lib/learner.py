@@ -58,7 +58,7 @@ class OffPolicyLearner:
         copied, not changed; `hidden` and `dim_embedding` are then not used.
     reward_model : reward model, optional
         The q̂ of ``"dr"`` and ``"dm"``: see `opl_lib.reward_models`. If not given, two towers of
-        the same shape, trained by regression with this class's defaults for it.
+        the same shape, trained by regression for as many epochs, at learning rate 1e-3.
     n_folds : int
         Folds in which q̂ is cross-fitted; 1 fits and uses it on the same rows.
     shuffle : bool
@@ -254,7 +254,8 @@ class OffPolicyLearner:
         reward_model = self.reward_model
         if reward_model is None:
             reward_model = default_reward_model(feedback.reward, int(self.random_state))
-            reward_model.set_params(hidden=self.hidden, dim_embedding=self.dim_embedding)
+            shared = ("epochs", "batch_size", "hidden", "dim_embedding")
+            reward_model.set_params(**{name: getattr(self, name) for name in shared})
         self.reward_model_ = cross_fit(reward_model, feedback, self.n_folds, int(self.random_state))
         q_hat_of = _q_hat_lookup(self.reward_model_)
         return lambda rows: Batch(action[rows], reward[rows], pscore[rows], q_hat_of(rows))
