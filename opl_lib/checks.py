@@ -35,8 +35,9 @@ def action_probabilities(
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(
-            f"the policy's row {row} is no probability distribution (sum {total[row]:.4g}, "
-            f"min {pi[row].min():.4g}). Did it return logits? Apply a softmax first."
+            f"the policy returned no probability distribution in row {row} of the {len(pi)} it was "
+            f"asked for (sum {total[row]:.4g}, min {pi[row].min():.4g}). Did it return logits? "
+            "Apply a softmax first."
         )
     return pi
 
@@ -60,7 +61,10 @@ def reward_predictions(
         )
     if not np.isfinite(q_hat).all():
         row = int(np.argmin(np.isfinite(q_hat).all(axis=1)))
-        raise ValueError(f"the reward model's predictions for row {row} are not all finite.")
+        raise ValueError(
+            f"the reward model's predictions are not all finite, first in row {row} of the "
+            f"{len(q_hat)} it was asked for."
+        )
     return q_hat
 
 

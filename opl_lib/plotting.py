@@ -84,18 +84,20 @@ def plot_estimates(
     for group, (policy, table) in enumerate(tables.items()):
         offsets = np.linspace(-0.25, 0.25, len(table)) if len(table) > 1 else [0]
         for offset, (estimator, row) in zip(offsets, table.iterrows(), strict=True):
-            style = {"color": COLORS.get(estimator), "label": estimator if group == 0 else None}
+            style = {"color": COLORS.get(estimator), "label": estimator}
             error = [[row.policy_value - row.ci_lower], [row.ci_upper - row.policy_value]]
             ax.errorbar(row.policy_value, group + offset, xerr=error, fmt="o", ms=5, lw=2, **style)
-        if true_values is not None:
-            label = "true value" if group == 0 else None
-            ax.plot([true_values[policy]] * 2, [group - 0.38, group + 0.38], "k", lw=2, label=label)
+        if policy in (true_values or {}):
+            ends = [group - 0.38, group + 0.38]
+            ax.plot([true_values[policy]] * 2, ends, "k", lw=2, label="true value")
     for name, value in (references or {}).items():
         ax.axvline(value, color="0.35", lw=1, ls=_REFERENCE_STYLES.get(name, "--"), label=name)
     ax.set_yticks(range(len(tables)), tables)
     ax.invert_yaxis()
     ax.set_xlabel("estimated policy value V(π), with interval")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    handles, labels = ax.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    ax.legend(once.values(), once, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax
 
 
