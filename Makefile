@@ -1,0 +1,58 @@
+# Every target sets up .venv by itself. PYTHON is the interpreter that .venv is made from.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+CHAPTERS ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+# One thread per process: two processes run side by side, and sums do not depend on the machine.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+unexport MPLBACKEND  # the notebooks' own backend puts figures on the page
+
+.PHONY: help
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
+
+# The stamp comes last, so a set-up that was interrupted is started again.
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is not. Try: make PYTHON=python3.11" >&2; exit 1; }
+	@echo "setting up .venv (once, some minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: book
+book: $(READY) ## run every chapter afresh and render the book, in _build only
+	@$(BIN)/python tools/chapters.py book
+
+.PHONY: html
+html: $(READY) ## render the stored outputs of the chapters
+	@$(BIN)/python tools/chapters.py html
+
+.PHONY: test
+test: html ## unit tests, doctests, re-run of the notebooks, rendered pages in a browser
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+
+.PHONY: notebooks
+notebooks: $(READY) ## book/text/*.md to book/*.ipynb with outputs; CHAPTERS="01_two_towers" for some
+	@$(BIN)/python tools/chapters.py notebooks $(CHAPTERS)
+
+.PHONY: lab
+lab: $(READY) ## open the chapters in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir=book
+
+.PHONY: lint
+lint: $(READY) ## check style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: clean
+clean: ## remove what the targets made, .venv included
+	rm -rf .venv _build build *.egg-info

@@ -1,0 +1,70 @@
+"""Texts, notebooks, table of contents, API page: the parts of the book agree with each other."""
+
+import re
+
+import chapters
+import nbformat
+import pytest
+import yaml
+
+import opl_lib
+
+ROOT, BOOK = chapters.ROOT, chapters.BOOK
+TEXTS = chapters.texts()
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+
+
+def slug(path):
+    return path.stem
+
+
+def toc_files():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    return [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+
+
+def essence(notebook):
+    """What a text determines: not the outputs."""
+    return [
+        (cell.cell_type, cell.source, sorted(cell.metadata.get("tags", [])))
+        for cell in notebook.cells
+    ]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=slug)
+def test_notebook_is_made_from_its_text(text):
+    notebook = nbformat.read(BOOK / f"{text.stem}.ipynb", as_version=4)
+    assert essence(notebook) == essence(chapters.read_text(text)), (
+        f"run: make notebooks CHAPTERS={text.stem}"
+    )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=slug)
+def test_notebook_was_run_from_the_top_and_is_small(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not any("execution" in cell.metadata for cell in code)
+    assert path.stat().st_size < 500_000
+
+
+def test_texts_notebooks_and_toc_name_the_same_chapters():
+    numbered = [file for file in toc_files() if re.match(r"book/\d\d_", file)]
+    assert numbered == [f"book/{path.stem}" for path in TEXTS]
+    assert [path.stem for path in NOTEBOOKS] == [path.stem for path in TEXTS]
+
+
+def test_every_page_is_in_the_toc():
+    pages = {f"book/{path.stem}" for path in BOOK.glob("*.md")} - {"book/intro"}
+    assert pages <= set(toc_files())
+
+
+def test_every_public_name_is_on_the_api_page():
+    page = (BOOK / "api.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\.\. auto(?:class|function|exception):: (\w+)$", page, re.MULTILINE)
+    assert sorted(documented) == sorted(opl_lib.__all__)
+
+
+@pytest.mark.parametrize("name", ["_config.yml", "book/_static/custom.css"])
+def test_the_site_is_configured_without_remote_hosts(name):
+    assert "//" not in (ROOT / name).read_text(encoding="utf-8")

@@ -1,0 +1,106 @@
+"""The rendered pages in a browser, from disk and offline: nothing may be broken or remote."""
+
+import os
+from functools import cache
+from html.parser import HTMLParser
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+browser_tools = pytest.importorskip("browser", reason="playwright is not installed")
+HTML, THEMES, page_names = browser_tools.HTML, browser_tools.THEMES, browser_tools.page_names
+
+# Formulas and references that are shown as their source, and formulas that MathJax could not read.
+UNRENDERED = r"""
+() => {
+  const marks = /\$[^$\n]+\$|\\\(|\\\[|\\begin\{|\{(eq|term|cite:?[pt]?|numref|doc|ref)\}/;
+  const skip = "pre, code, script, style, mjx-container";
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (marks.test(node.data) && !node.parentElement.closest(skip)) found.push(node.data.trim());
+  }
+  for (const element of document.querySelectorAll(".math:not(:has(mjx-container))"))
+    found.push(element.textContent.trim());
+  // MathJax writes a macro that it does not know in red.
+  const failed = 'mjx-merror, [data-mjx-error], mjx-container [style*="color: red"]';
+  for (const element of document.querySelectorAll(failed))
+    found.push(element.getAttribute("data-mjx-error") ?? element.closest(".math").textContent);
+  return found;
+}
+"""
+
+BROKEN_IMAGES = """
+() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)
+"""
+
+
+def pytest_generate_tests(metafunc):
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", page_names() or [pytest.param("", marks=NO_PAGES)])
+
+
+NO_PAGES = pytest.mark.skip(reason="there is no rendered book; make it with `make html`")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not browser_tools.find_chromium():
+        reason = "no Chromium found; install one, or name it in OPL_CHROMIUM"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with browser_tools.chromium() as running:
+        yield running
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_page_in_browser(browser, name, theme):
+    with browser_tools.opened(browser, name, theme) as (page, problems):
+        assert page.locator("html").get_attribute("data-theme") == theme
+        assert page.evaluate(UNRENDERED) == []
+        assert page.evaluate(BROKEN_IMAGES) == []
+    assert problems == []
+
+
+class Page(HTMLParser):
+    """The addresses a page refers to, and the anchors it has."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.loaded, self.anchors = [], [], set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.anchors.add(attrs.get("id"))
+        if tag == "a" and attrs.get("href"):
+            self.links.append(attrs["href"])
+        elif tag == "link" and attrs.get("rel") in ("stylesheet", "preload", "icon"):
+            self.loaded.append(attrs["href"])
+        elif attrs.get("src"):
+            self.loaded.append(attrs["src"])
+
+
+@cache
+def read(path):
+    return Page(path)
+
+
+def test_links_lead_somewhere(name):
+    page = read(HTML / name)
+    broken = [link for link in page.links + page.loaded if not leads_somewhere(link, HTML / name)]
+    assert broken == []
+
+
+def leads_somewhere(link, path):
+    if link.startswith(("http:", "https:", "mailto:", "data:")):
+        return True  # somebody else's page: not looked at, so that the test works offline
+    address, anchor = urldefrag(link)
+    target = (path.parent / unquote(address.partition("?")[0])).resolve() if address else path
+    if not target.is_file():
+        return False
+    return not anchor or target.suffix != ".html" or unquote(anchor) in read(target).anchors
+
+
+def test_nothing_is_loaded_from_elsewhere(name):
+    assert [url for url in read(HTML / name).loaded if "//" in url.split("data:")[0]] == []

@@ -1,0 +1,133 @@
+"""Run the chapters and render the book; the Makefile's targets call this.
+
+    chapters.py notebooks [NN_slug ...]   book/text/*.md -> book/*.ipynb with fresh outputs
+    chapters.py book                      run every chapter in a copy of the sources, render that
+    chapters.py html                      render the outputs stored in book/*.ipynb
+
+A chapter is edited as MyST text and never as a notebook: text goes to notebook, one way.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbstripout import strip_output
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+BUILD = ROOT / "_build"
+CELL_TIMEOUT = 600  # seconds
+
+# What differs between two runs, or two machines, without a change in the text.
+VOLATILE = ["cell.metadata.execution", "metadata.jupytext", "metadata.language_info.version"]
+
+
+def texts(slugs=()):
+    """Paths of the texts of the chapters called `slugs`, or of all chapters."""
+    paths = {path.stem: path for path in sorted((BOOK / "text").glob("*.md"))}
+    if unknown := sorted(set(slugs) - set(paths)):
+        sys.exit(f"no such chapter: {', '.join(unknown)}. Known are: {', '.join(paths)}")
+    return [paths[slug] for slug in slugs or paths]
+
+
+def read_text(path):
+    """The notebook, without outputs, that the text at `path` describes."""
+    notebook = jupytext.read(path, fmt="md:myst")
+    return clean(notebook)
+
+
+def clean(notebook):
+    """Remove what is volatile, so that editing a word changes a line of the stored notebook."""
+    # The execution counts stay: after a run from the top they are 1, 2, … and nbval, which compares
+    # the outputs, holds a cell without a count for one that was not run.
+    return strip_output(
+        notebook, keep_output=True, keep_count=True, keep_id=False, extra_keys=VOLATILE
+    )
+
+
+def run_chapter(text, folder):
+    """Execute the chapter `text` in `folder` and write its notebook there; return the seconds."""
+    start = time.perf_counter()
+    notebook = read_text(text)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        coalesce_streams=True,  # else the cuts between prints depend on timing
+        extra_arguments=["--log-level=ERROR"],  # no advice on sockets among the progress lines
+    )
+    client.execute()
+    nbformat.write(clean(notebook), folder / f"{text.stem}.ipynb")
+    return time.perf_counter() - start
+
+
+def run_chapters(chapters, folder):
+    """Execute chapters into `folder`, two at a time; stop at the first that fails."""
+    workers = min(2, os.cpu_count() or 1)
+    print(f"running {len(chapters)} chapters, {workers} at a time", flush=True)
+    with ThreadPoolExecutor(workers) as pool:
+        runs = [pool.submit(run_chapter, text, folder) for text in chapters]
+        for number, (text, run) in enumerate(zip(chapters, runs, strict=True), start=1):
+            print(f"[{number}/{len(chapters)}] {text.stem} … ", end="", flush=True)
+            try:
+                print(f"{run.result():.0f} s", flush=True)
+            except CellExecutionError as error:
+                pool.shutdown(wait=False, cancel_futures=True)
+                sys.exit(f"failed\n{error}\n{text.relative_to(ROOT)}: a cell failed, see above")
+
+
+def copy_sources():
+    """Copy what the book is rendered from to a fresh `_build/source`, and return its path."""
+    source = BUILD / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(BOOK, source / "book", ignore=shutil.ignore_patterns("text", ".*"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy2(ROOT / name, source)
+    if (ROOT / "results").is_dir():  # read by the chapters as ../results
+        shutil.copytree(ROOT / "results", source / "results")
+    return source
+
+
+def render(source):
+    """Render the book from `source` to `_build/html`; any warning is an error."""
+    # From scratch: a page read from a cache is not checked again, and a page that is gone stays.
+    for stale in ("html", ".doctrees"):
+        shutil.rmtree(BUILD / stale, ignore_errors=True)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    strict = ["-W", "-n", "--keep-going", "-q"]
+    done = subprocess.run([jupyter_book, "build", *strict, "--path-output", ROOT, source])
+    if done.returncode:
+        sys.exit("the book has warnings or errors, see above")
+    print("open _build/html/index.html")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    notebooks = commands.add_parser("notebooks", help="execute texts into book/*.ipynb")
+    notebooks.add_argument("slugs", nargs="*", metavar="NN_slug", help="default: all chapters")
+    commands.add_parser("book", help="execute every chapter afresh and render the book")
+    commands.add_parser("html", help="render the stored outputs")
+    args = parser.parse_args()
+
+    if args.command == "notebooks":
+        run_chapters(texts(args.slugs), BOOK)
+        return
+    source = copy_sources()
+    if args.command == "book":
+        run_chapters(texts(), source / "book")
+    render(source)
+
+
+if __name__ == "__main__":
+    main()
