@@ -10,6 +10,7 @@ import yaml
 import opl_lib
 
 ROOT, BOOK = chapters.ROOT, chapters.BOOK
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXTS = chapters.texts()
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 
@@ -68,3 +69,17 @@ def test_every_public_name_is_on_the_api_page():
 @pytest.mark.parametrize("name", ["_config.yml", "book/_static/custom.css"])
 def test_the_site_is_configured_without_remote_hosts(name):
     assert "//" not in (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_readme_shows_the_figure_of_its_chapter():
+    stored = chapters.README_FIGURE.read_bytes()
+    assert stored == chapters.figure(*chapters.README_FIGURE_SOURCE), "run: make notebooks"
+    assert chapters.README_FIGURE.relative_to(ROOT).as_posix() in README
+
+
+def test_readme_sample_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sample = re.search(r"```python\n(import opl_lib.*?)```", README, re.DOTALL).group(1)
+    exec(compile(sample, "README.md", "exec"), {})
+    assert "effective sample size" in capsys.readouterr().out
+    assert (tmp_path / "policy.pt").is_file()

@@ -8,6 +8,7 @@ A chapter is edited as MyST text and never as a notebook: text goes to notebook,
 """
 
 import argparse
+import base64
 import os
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 BUILD = ROOT / "_build"
 CELL_TIMEOUT = 600  # seconds
+README_FIGURE = BOOK / "_static" / "first_policy.png"
+README_FIGURE_SOURCE = ("02_first_policy", "fig-first-policy-estimates")
 
 # What differs between two runs, or two machines, without a change in the text.
 VOLATILE = ["cell.metadata.execution", "metadata.jupytext", "metadata.language_info.version"]
@@ -86,6 +89,16 @@ def run_chapters(chapters, folder):
                 sys.exit(f"failed\n{error}\n{text.relative_to(ROOT)}: a cell failed, see above")
 
 
+def figure(slug, name):
+    """The PNG bytes of the figure called `name` in the notebook of the chapter `slug`."""
+    notebook = nbformat.read(BOOK / f"{slug}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
+            images = [output.data["image/png"] for output in cell.outputs if "data" in output]
+            return base64.b64decode(images[0])
+    sys.exit(f"{slug} has no figure called {name}")
+
+
 def copy_sources():
     """Copy what the book is rendered from to a fresh `_build/source`, and return its path."""
     source = BUILD / "source"
@@ -122,6 +135,7 @@ def main():
 
     if args.command == "notebooks":
         run_chapters(texts(args.slugs), BOOK)
+        README_FIGURE.write_bytes(figure(*README_FIGURE_SOURCE))
         return
     source = copy_sources()
     if args.command == "book":
