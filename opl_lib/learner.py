@@ -46,7 +46,9 @@ class OffPolicyLearner:
     learning_rate : float
         Of Adam.
     weight_decay : float
-        L2 penalty of Adam.
+        L2 penalty of Adam; the article uses 1e-6. However small, it moves a weight that gets no
+        gradient, such as the table row of an item never logged, towards 0 by about
+        `learning_rate` a step.
     temperature : float
         Of the softmax policy, in training and in `policy_`.
     hidden : sequence of int
@@ -101,7 +103,7 @@ class OffPolicyLearner:
     epochs: int = 10
     batch_size: int = 200
     learning_rate: float = 1e-4
-    weight_decay: float = 1e-6
+    weight_decay: float = 0.0
     temperature: float = 1.0
     hidden: Sequence[int] = (100, 100, 100)
     dim_embedding: int = 100
