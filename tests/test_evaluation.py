@@ -1,0 +1,328 @@
+"""Off-policy evaluation: by hand, against obp, coverage, diagnostics, what is rejected."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import opl_lib as opl
+from opl_lib.evaluation import ESTIMATORS, policy_terms
+
+ALL = list(ESTIMATORS)
+PI = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
+Q_HAT = np.array([[0.8, 0.3, 0.4], [0.3, 0.7, 0.2]])
+
+
+def table_policy(context, action_context):
+    """The policy table PI, read through one-hot contexts."""
+    return context @ PI
+
+
+class TableModel:
+    """The reward table Q_HAT, read through one-hot contexts."""
+
+    def fit(self, feedback):
+        return self
+
+    def predict_reward(self, context, action_context):
+        return context @ Q_HAT
+
+
+class Memory(TableModel):
+    """Predicts 1 for the rows it was fitted on and 0 for others."""
+
+    def fit(self, feedback):
+        self.seen = set(feedback.context[:, 0])
+        return self
+
+    def predict_reward(self, context, action_context):
+        known = np.array([x in self.seen for x in context[:, 0]], dtype=float)
+        return np.repeat(known[:, None], len(action_context), axis=1)
+
+
+@pytest.fixture
+def log(tiny_world):
+    return tiny_world.sample(300, random_state=0)
+
+
+@pytest.fixture
+def hand_log():
+    return opl.BanditFeedback(
+        context=np.eye(2)[[0, 1, 0]],
+        action=np.array([2, 0, 1]),
+        reward=np.array([1.0, 0.0, 1.0]),
+        pscore=np.array([0.25, 0.5, 0.6]),
+        action_context=np.eye(3),
+    )
+
+
+# weights 0.5/0.25 = 2, 0.6/0.5 = 1.2, 0.3/0.6 = 0.5; q of the logged items 0.4, 0.3, 0.3
+DIRECT = np.array([0.2 * 0.8 + 0.3 * 0.3 + 0.5 * 0.4, 0.6 * 0.3 + 0.3 * 0.7 + 0.1 * 0.2, 0.45])
+HAND_TERMS = {
+    "dm": DIRECT,
+    "ips": np.array([2.0, 0.0, 0.5]),
+    "dr": DIRECT + np.array([2 * 0.6, 1.2 * -0.3, 0.5 * 0.7]),
+}
+
+
+@pytest.mark.parametrize("estimator", HAND_TERMS)
+@pytest.mark.parametrize(("confidence", "z"), [(0.95, 1.959964), (0.8, 1.281552)])
+def test_estimates_errors_and_intervals_by_hand(estimator, confidence, z, hand_log):
+    row = opl.evaluate(
+        table_policy, hand_log, [estimator], reward_model=TableModel(), confidence=confidence
+    ).loc[estimator]
+    terms = HAND_TERMS[estimator]
+    value = sum(terms) / 3
+    error = np.sqrt(sum((terms - value) ** 2) / 2 / 3)
+    assert row.policy_value == pytest.approx(value)
+    assert row.std_error == pytest.approx(error)
+    assert row.ci_lower == pytest.approx(value - z * error, abs=1e-6)
+    assert row.ci_upper == pytest.approx(value + z * error, abs=1e-6)
+
+
+def test_snips_by_hand(hand_log):
+    row = opl.evaluate(table_policy, hand_log, ["snips"]).loc["snips"]
+    weights, rewards = np.array([2, 1.2, 0.5]), np.array([1, 0, 1])
+    value = 2.5 / 3.7
+    assert row.policy_value == pytest.approx(value)
+    terms = weights * (rewards - value) / (3.7 / 3)
+    assert row.std_error == pytest.approx(np.sqrt((terms**2).sum() / 2 / 3))
+
+
+def test_diagnostics_by_hand(hand_log):
+    table = opl.evaluate(table_policy, hand_log, ALL, reward_model=TableModel())
+    for estimator in ("ips", "snips", "dr"):
+        row = table.loc[estimator]
+        assert row.ess == pytest.approx(3.7**2 / (4 + 1.44 + 0.25))
+        assert row.mean_weight == pytest.approx(3.7 / 3)
+        assert row.max_weight == pytest.approx(2)
+    assert table.loc["dm", ["ess", "mean_weight", "max_weight"]].isna().all()
+
+
+def test_the_table_has_one_row_an_estimator_in_the_order_asked_for(log):
+    table = opl.evaluate(table_policy, log, ["snips", "dm", "ips"], reward_model=TableModel())
+    assert isinstance(table, pd.DataFrame)
+    assert table.index.tolist() == ["snips", "dm", "ips"]
+    assert table.index.name == "estimator"
+    assert table.columns.tolist() == [
+        "policy_value",
+        "std_error",
+        "ci_lower",
+        "ci_upper",
+        "ess",
+        "mean_weight",
+        "max_weight",
+    ]
+
+
+def test_estimates_equal_those_of_obp(log):
+    ope = pytest.importorskip("obp.ope")
+    theirs = ope.OffPolicyEvaluation(
+        bandit_feedback=log.to_obp(),
+        ope_estimators=[
+            ope.DirectMethod(),
+            ope.InverseProbabilityWeighting(),
+            ope.SelfNormalizedInverseProbabilityWeighting(),
+            ope.DoublyRobust(),
+        ],
+    ).estimate_policy_values(
+        action_dist=table_policy(log.context, None)[:, :, None],
+        estimated_rewards_by_reg_model=(log.context @ Q_HAT)[:, :, None],
+    )
+    ours = opl.evaluate(table_policy, log, ALL, reward_model=TableModel()).policy_value
+    names = {"dm": "dm", "ips": "ipw", "snips": "snipw", "dr": "dr"}
+    for name, their_name in names.items():
+        assert ours[name] == pytest.approx(theirs[their_name], abs=1e-6), name
+
+
+def test_evaluating_the_logging_policy_gives_the_mean_reward(tiny_world, log):
+    def pi_0(context, action_context):
+        return context @ tiny_world.pi_0
+
+    table = opl.evaluate(pi_0, log, ["ips", "snips"])
+    np.testing.assert_allclose(table.policy_value, log.reward.mean())
+    error = log.reward.std(ddof=1) / np.sqrt(300)
+    np.testing.assert_allclose(table.std_error, error)
+
+
+def test_none_evaluates_the_uniform_policy(log):
+    pd.testing.assert_frame_equal(
+        opl.evaluate(None, log, ["ips"]), opl.evaluate(opl.uniform(), log, ["ips"])
+    )
+
+
+def test_chunks_change_nothing(log, monkeypatch):
+    whole = opl.evaluate(table_policy, log, ALL, reward_model=TableModel())
+    chunks = [slice(0, 1), slice(1, 250), slice(250, 300)]
+    monkeypatch.setattr("opl_lib.evaluation.row_chunks", lambda n, m: chunks)
+    parts = opl.evaluate(table_policy, log, ALL, reward_model=TableModel())
+    pd.testing.assert_frame_equal(parts, whole)
+
+
+# ---- statistics
+
+
+def test_snips_standard_error_is_that_of_the_bootstrap(log):
+    row = opl.evaluate(table_policy, log, ["snips"]).loc["snips"]
+    terms = policy_terms(table_policy, log)
+    draws = np.random.default_rng(0).integers(0, 300, size=(4000, 300))
+    weight, reward = terms.weight[draws], terms.reward[draws]
+    bootstrap = ((weight * reward).sum(axis=1) / weight.sum(axis=1)).std()
+    assert row.std_error == pytest.approx(bootstrap, rel=0.1)
+
+
+def test_intervals_contain_the_truth_as_often_as_they_say(tiny_world):
+    truth = tiny_world.value(PI)
+    inside = pd.DataFrame(
+        [
+            (table.ci_lower < truth) & (truth < table.ci_upper)
+            for seed in range(200)
+            for table in [
+                opl.evaluate(
+                    table_policy,
+                    tiny_world.sample(150, random_state=seed),
+                    ["ips", "snips", "dr"],
+                    reward_model=TableModel(),
+                )
+            ]
+        ]
+    )
+    assert inside.shape == (200, 3)
+    assert inside.mean().between(0.90, 0.99).all(), inside.mean()
+
+
+def test_a_good_reward_model_makes_dr_more_certain_than_ips(tiny_world, log):
+    class Truth(TableModel):
+        def predict_reward(self, context, action_context):
+            return context @ tiny_world.q
+
+    table = opl.evaluate(table_policy, log, ["ips", "dr"], reward_model=Truth())
+    assert table.std_error["dr"] < 0.8 * table.std_error["ips"]
+
+
+def test_one_round_has_an_infinite_interval(hand_log):
+    row = opl.evaluate(table_policy, hand_log[:1], ["ips"]).loc["ips"]
+    assert (row.std_error, row.ci_lower, row.ci_upper) == (np.inf, -np.inf, np.inf)
+
+
+def test_snips_of_a_policy_that_was_never_logged_is_not_a_number(hand_log):
+    def elsewhere(context, action_context):
+        unlogged = np.array([[1.0, 0, 0], [0, 1, 0]])
+        return context @ unlogged
+
+    table = opl.evaluate(elsewhere, hand_log, ["ips", "snips"])
+    assert np.isnan(table.policy_value["snips"])
+    assert table.policy_value["ips"] == 0
+    assert (table.ess == 0).all()
+
+
+# ---- reward models
+
+
+@pytest.fixture
+def numbered_log(tiny_world):
+    log = tiny_world.sample(60, random_state=1)
+    return opl.BanditFeedback(
+        context=np.arange(60.0)[:, None],
+        action=log.action,
+        reward=log.reward,
+        pscore=log.pscore,
+        action_context=log.action_context,
+    )
+
+
+def test_a_model_cross_fitted_on_the_log_predicts_out_of_fold(numbered_log):
+    reward_model = opl.cross_fit(Memory(), numbered_log, n_folds=3)
+    own = opl.evaluate(None, numbered_log, ["dm", "dr"], reward_model=reward_model).policy_value
+    assert own["dm"] == 0
+    assert own["dr"] == pytest.approx(opl.evaluate(None, numbered_log).policy_value["ips"])
+    # on any other log, even of the same rows, it is the mean of the folds: two of three saw each
+    other = opl.evaluate(None, numbered_log[:], ["dm"], reward_model=reward_model).policy_value
+    assert other["dm"] == pytest.approx(2 / 3)
+
+
+def test_out_of_fold_predictions_are_aligned_with_the_rows_in_chunks(numbered_log, monkeypatch):
+    from sklearn.tree import DecisionTreeRegressor
+
+    reward_model = opl.cross_fit(opl.SklearnRewardModel(DecisionTreeRegressor()), numbered_log)
+    chunks = [slice(0, 7), slice(7, 60)]
+    monkeypatch.setattr("opl_lib.evaluation.row_chunks", lambda n, m: chunks)
+    terms = policy_terms(None, numbered_log, reward_model)
+    q_hat = reward_model.predict_logged(np.arange(60))
+    np.testing.assert_allclose(terms.q_logged, q_hat[np.arange(60), numbered_log.action])
+    np.testing.assert_allclose(terms.q_policy, q_hat.mean(axis=1))
+
+
+def test_without_a_reward_model_two_towers_are_cross_fitted(small_log):
+    table = opl.evaluate(None, small_log, ["dm", "dr"])
+    assert table.policy_value.between(0, 1).all()
+    pd.testing.assert_frame_equal(opl.evaluate(None, small_log, ["dm", "dr"]), table)
+
+
+def test_no_reward_model_is_fitted_if_none_is_needed(small_log, monkeypatch):
+    monkeypatch.setattr("opl_lib.evaluation.cross_fit", None)
+    opl.evaluate(None, small_log, ["ips", "snips"])
+
+
+# ---- what is rejected
+
+
+@pytest.mark.parametrize("estimators", ["ips", [], ["ipw"], ["ips", "DR"], [None]], ids=str)
+def test_unknown_estimators_are_rejected_with_the_list_of_known_ones(estimators, hand_log):
+    message = r"estimators must be a list of \['dm', 'dr', 'ips', 'snips'\]; got"
+    with pytest.raises(ValueError, match=message):
+        opl.evaluate(table_policy, hand_log, estimators)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95, -0.5, float("nan")])
+def test_confidence_out_of_range_is_rejected(confidence, hand_log):
+    with pytest.raises(ValueError, match=rf"confidence must be in \(0, 1\); got {confidence}"):
+        opl.evaluate(table_policy, hand_log, ["ips"], confidence=confidence)
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "message"),
+    [
+        (lambda x, a: 3 * x @ PI, ValueError, r"row 0 .*sum 3.*Did it return logits\?"),
+        (lambda x, a: (x @ PI)[:, :2], ValueError, r"shape \(3, 2\); expected .* \(3, 3\)"),
+        (lambda x, a: (x @ PI)[:, :, None], ValueError, r"shape \(3, 3, 1\); expected"),
+        (PI, TypeError, "a policy is an object with predict_proba.*got ndarray"),
+    ],
+)
+def test_what_is_no_policy_is_rejected(policy, error, message, hand_log):
+    with pytest.raises(error, match=message):
+        opl.evaluate(policy, hand_log, ["ips"])
+
+
+def test_a_policy_of_other_widths_is_rejected(hand_log):
+    policy = opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 3, hidden=(), dim_embedding=2))
+    with pytest.raises(ValueError, match="context has 2 features, but this policy was made for 4"):
+        opl.evaluate(policy, hand_log, ["ips"])
+
+
+class Returns(TableModel):
+    def __init__(self, predictions):
+        self.predictions = predictions
+
+    def predict_reward(self, context, action_context):
+        return self.predictions
+
+
+@pytest.mark.parametrize(
+    ("reward_model", "error", "message"),
+    [
+        (3, TypeError, "a reward model .*predict_reward.*int has none. Wrap a scikit-learn"),
+        (opl.OffPolicyLearner("regression"), ValueError, "not fitted; call fit"),
+        (opl.OffPolicyLearner("ips"), ValueError, "learns a policy, not rewards"),
+        (Returns(np.zeros((3, 2))), ValueError, r"shape \(3, 2\); expected .* \(3, 3\)"),
+        (Returns(np.zeros((3, 1))), ValueError, r"shape \(3, 1\); expected .* \(3, 3\)"),
+        (Returns(np.full((3, 3), np.inf)), ValueError, "are not all finite, first in row 0"),
+    ],
+)
+def test_what_is_no_fitted_reward_model_is_rejected(reward_model, error, message, hand_log):
+    with pytest.raises(error, match=message):
+        opl.evaluate(table_policy, hand_log, ["dr"], reward_model=reward_model)
+
+
+def test_a_dictionary_is_not_a_log(hand_log):
+    with pytest.raises(TypeError, match=r"feedback must be a BanditFeedback; got dict.*from_obp"):
+        opl.evaluate(table_policy, hand_log.to_obp(), ["ips"])

@@ -1,0 +1,100 @@
+"""Logging policies: probabilities by hand, the article's numbers, rejected settings."""
+
+import numpy as np
+import pytest
+
+import opl_lib as opl
+
+CONTEXT = np.array([[1.0, 0.0], [0.0, 2.0]])
+ITEMS = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.25]])
+POLICIES = [
+    opl.uniform(),
+    opl.epsilon_greedy(0.3),
+    opl.epsilon_greedy_as_published(0.3),
+    opl.softmax(0.5),
+]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_rows_are_distributions(policy):
+    rng = np.random.default_rng(0)
+    pi = policy(rng.normal(size=(20, 4)), rng.normal(size=(7, 4)))
+    assert pi.shape == (20, 7) and (pi > 0).all()
+    np.testing.assert_allclose(pi.sum(axis=1), 1)
+
+
+def test_uniform_by_hand():
+    np.testing.assert_array_equal(opl.uniform()(CONTEXT, ITEMS), np.full((2, 3), 1 / 3))
+
+
+def test_uniform_needs_no_common_width():
+    assert opl.uniform()(np.ones((2, 5)), np.ones((4, 3))).shape == (2, 4)
+
+
+def test_epsilon_greedy_by_hand():
+    expected = [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]]
+    np.testing.assert_allclose(opl.epsilon_greedy(0.3)(CONTEXT, ITEMS), expected)
+
+
+def test_epsilon_of_one_is_uniform():
+    np.testing.assert_allclose(opl.epsilon_greedy(1)(CONTEXT, ITEMS), 1 / 3)
+
+
+def test_softmax_by_hand():
+    weights = np.exp([[2.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
+    expected = weights / weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(opl.softmax(0.5)(CONTEXT, ITEMS), expected)
+
+
+def test_softmax_survives_huge_inner_products():
+    pi = opl.softmax(1.0)(1e4 * CONTEXT, ITEMS)
+    np.testing.assert_allclose(pi, [[1, 0, 0], [0, 1, 0]])
+
+
+def test_published_epsilon_greedy_is_the_softmax_of_the_probabilities():
+    weights = np.exp([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    expected = weights / weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(opl.epsilon_greedy_as_published(0.3)(CONTEXT, ITEMS), expected)
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_actions", "best", "digits"),
+    [
+        (opl.epsilon_greedy(0.1), 10, 0.91, 6),
+        (opl.epsilon_greedy_as_published(0.1), 10, 0.215, 3),
+        (opl.epsilon_greedy(0.1), 5000, 0.90002, 6),
+        (opl.epsilon_greedy_as_published(0.1), 5000, 0.0005, 4),
+    ],
+    ids=str,
+)
+def test_the_best_item_has_the_probability_that_the_book_reports(policy, n_actions, best, digits):
+    rng = np.random.default_rng(0)
+    context, items = rng.normal(size=(3, 5)), rng.uniform(size=(n_actions, 5))
+    largest = policy(context, items).max(axis=1)
+    np.testing.assert_array_equal(largest.round(digits), best)
+
+
+@pytest.mark.parametrize("policy", POLICIES[1:], ids=str)
+def test_inner_products_need_one_width(policy):
+    with pytest.raises(
+        ValueError, match="contexts have 4 features and items 3; give both the same"
+    ):
+        policy(np.ones((2, 4)), np.ones((5, 3)))
+
+
+@pytest.mark.parametrize("make", [opl.epsilon_greedy, opl.epsilon_greedy_as_published])
+@pytest.mark.parametrize("epsilon", [0, -0.1, 1.1, float("nan")])
+def test_epsilon_out_of_range_is_rejected(make, epsilon):
+    with pytest.raises(ValueError, match=rf"epsilon must be in \(0, 1\]; got {epsilon}. At 0 the"):
+        make(epsilon)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf")])
+def test_temperature_out_of_range_is_rejected(temperature):
+    with pytest.raises(ValueError, match=f"temperature must be .*above 0; got {temperature}"):
+        opl.softmax(temperature)
+
+
+def test_policies_with_equal_settings_are_equal_and_print_them():
+    assert opl.epsilon_greedy(0.2) == opl.epsilon_greedy(0.2) != opl.epsilon_greedy(0.3)
+    assert repr(opl.softmax(2.0)) == "softmax(temperature=2.0)"

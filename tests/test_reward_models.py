@@ -1,0 +1,217 @@
+"""Reward models: what they are fitted on, what they predict, cross-fitting."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.tree import DecisionTreeClassifier
+
+import opl_lib as opl
+
+
+class Memory:
+    """Predicts 1 for the contexts it was fitted on and 0 for others: it shows who saw what."""
+
+    def fit(self, feedback):
+        self.seen = {tuple(row) for row in feedback.context}
+        return self
+
+    def predict_reward(self, context, action_context):
+        known = np.array([tuple(row) in self.seen for row in context], dtype=float)
+        return np.repeat(known[:, None], len(action_context), axis=1)
+
+
+def pairs(context, items):
+    return np.array([[*x, *a] for x in context for a in items])
+
+
+# ---- scikit-learn
+
+
+def test_a_regressor_is_fitted_on_logged_pairs_and_predicts_all_pairs(small_log):
+    context, items = small_log.context, small_log.action_context
+    model = opl.SklearnRewardModel(Ridge()).fit(small_log)
+    logged = np.array([[*x, *items[a]] for x, a in zip(context, small_log.action, strict=True)])
+    by_hand = Ridge().fit(logged, small_log.reward).predict(pairs(context, items))
+    np.testing.assert_allclose(model.predict_reward(context, items), by_hand.reshape(120, 4))
+
+
+@pytest.mark.parametrize(
+    "classifier", [LogisticRegression(), DecisionTreeClassifier(max_depth=3, random_state=0)]
+)
+def test_a_classifier_predicts_the_probability_of_reward_1(classifier, small_log):
+    model = opl.SklearnRewardModel(classifier).fit(small_log)
+    predicted = model.predict_reward(small_log.context, small_log.action_context)
+    everything = pairs(small_log.context, small_log.action_context)
+    expected = model.estimator_.predict_proba(everything)[:, 1].reshape(120, 4)
+    np.testing.assert_allclose(predicted, expected)
+    logged = predicted[np.arange(120), small_log.action]
+    assert logged[small_log.reward == 1].mean() > logged[small_log.reward == 0].mean()
+
+
+def test_the_estimator_passed_in_is_not_fitted(small_log):
+    estimator = Ridge()
+    opl.SklearnRewardModel(estimator).fit(small_log)
+    assert not hasattr(estimator, "coef_")
+
+
+def test_predictions_in_chunks_are_the_same(small_log, monkeypatch):
+    model = opl.SklearnRewardModel(Ridge()).fit(small_log)
+    whole = model.predict_reward(small_log.context, small_log.action_context)
+    chunks = [slice(0, 1), slice(1, 100), slice(100, 120)]
+    monkeypatch.setattr("opl_lib.reward_models.row_chunks", lambda n, m: chunks)
+    parts = model.predict_reward(small_log.context, small_log.action_context)
+    np.testing.assert_allclose(parts, whole)
+
+
+def test_items_that_were_never_logged_are_predicted_too(small_log):
+    model = opl.SklearnRewardModel(Ridge()).fit(small_log)
+    assert model.predict_reward(small_log.context[:3], np.ones((9, 2))).shape == (3, 9)
+
+
+def test_an_unfitted_model_says_so(small_log):
+    with pytest.raises(ValueError, match=r"not fitted; call fit\(feedback\) first"):
+        opl.SklearnRewardModel(Ridge()).predict_reward(small_log.context, small_log.action_context)
+
+
+@pytest.mark.parametrize("reward", [0.0, 1.0, 2.0, 0.5])
+def test_a_classifier_needs_both_outcomes(reward, small_log):
+    columns = {name: getattr(small_log, name) for name in ("context", "action", "pscore")}
+    log = opl.BanditFeedback(
+        **columns, reward=np.full(120, reward), action_context=small_log.action_context
+    )
+    with pytest.raises(ValueError, match=r"a classifier needs rewards 0 and 1, .*Use a regressor"):
+        opl.SklearnRewardModel(LogisticRegression()).fit(log)
+
+
+def test_repr_names_the_estimator():
+    assert repr(opl.SklearnRewardModel(Ridge(alpha=2))) == "SklearnRewardModel(Ridge(alpha=2))"
+
+
+# ---- cross-fitting
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 7])
+def test_no_model_ever_saw_its_fold(n_folds, small_log):
+    fitted = opl.cross_fit(Memory(), small_log, n_folds=n_folds)
+    assert len(fitted.models) == n_folds
+    for k, model in enumerate(fitted.models):
+        expected = {tuple(row) for row in small_log.context[fitted.fold != k]}
+        assert model.seen == expected
+    assert (fitted.predict_logged(np.arange(120)) == 0).all()
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 7])
+def test_folds_are_of_equal_size_and_random(n_folds, small_log):
+    fold = opl.cross_fit(Memory(), small_log, n_folds=n_folds).fold
+    sizes = np.bincount(fold)
+    assert len(sizes) == n_folds and sizes.max() - sizes.min() <= 1
+    assert not np.array_equal(fold, np.arange(120) % n_folds)
+    assert not np.array_equal(fold, np.sort(fold))
+
+
+def test_folds_follow_random_state(small_log):
+    one, same, other = (
+        opl.cross_fit(Memory(), small_log, random_state=seed).fold for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_one_fold_fits_and_predicts_the_same_rows(small_log):
+    fitted = opl.cross_fit(Memory(), small_log, n_folds=1)
+    assert len(fitted.models) == 1
+    assert (fitted.predict_logged(np.arange(120)) == 1).all()
+
+
+def test_as_many_folds_as_rounds_leave_one_out(small_log):
+    fitted = opl.cross_fit(Memory(), small_log[:6], n_folds=6)
+    assert sorted(fitted.fold) == list(range(6))
+
+
+@pytest.mark.parametrize("rows", [[5], [119, 3, 3, 60], list(range(120))[::-1], []], ids=len)
+def test_predict_logged_gives_the_rows_asked_for_in_their_order(rows, small_log):
+    fitted = opl.cross_fit(opl.SklearnRewardModel(Ridge()), small_log, n_folds=3)
+    rows = np.array(rows, dtype=int)
+    got = fitted.predict_logged(rows)
+    assert got.shape == (len(rows), 4)
+    for place, row in enumerate(rows):
+        model = fitted.models[fitted.fold[row]]
+        expected = model.predict_reward(small_log.context[[row]], small_log.action_context)
+        np.testing.assert_allclose(got[place], expected[0])
+
+
+def test_new_rows_are_predicted_by_the_mean_of_the_folds(small_log, small_world):
+    fitted = opl.cross_fit(opl.SklearnRewardModel(Ridge()), small_log, n_folds=3)
+    new = small_world.sample(5, random_state=9)
+    expected = sum(m.predict_reward(new.context, new.action_context) for m in fitted.models) / 3
+    np.testing.assert_allclose(fitted.predict_reward(new.context, new.action_context), expected)
+
+
+def test_the_model_passed_in_is_copied_not_fitted(small_log):
+    model = Memory()
+    opl.cross_fit(model, small_log)
+    assert not hasattr(model, "seen")
+
+
+def test_two_towers_can_be_cross_fitted(small_log):
+    model = opl.OffPolicyLearner("squared_error", epochs=1, hidden=(4,), dim_embedding=2)
+    fitted = opl.cross_fit(model, small_log)
+    assert fitted.predict_logged(np.arange(4)).shape == (4, 4)
+
+
+class FitsWithoutReturning(Memory):
+    def fit(self, feedback):
+        super().fit(feedback)
+
+
+def test_fit_need_not_return_the_model(small_log):
+    fitted = opl.cross_fit(FitsWithoutReturning(), small_log)
+    assert (fitted.predict_logged(np.arange(120)) == 0).all()
+
+
+@pytest.mark.parametrize("model", [Ridge(), 3, None], ids=str)
+def test_what_is_no_reward_model_is_rejected_with_the_cure(model, small_log):
+    message = f"needs a method .*; {type(model).__name__} has none. Wrap a scikit-learn estimator"
+    with pytest.raises(TypeError, match=message):
+        opl.cross_fit(model, small_log)
+
+
+@pytest.mark.parametrize("n_folds", [0, -1, 1.5, 121])
+def test_the_number_of_folds_must_fit_the_log(n_folds, small_log):
+    with pytest.raises(ValueError, match=f"n_folds .*{n_folds}"):
+        opl.cross_fit(Memory(), small_log, n_folds=n_folds)
+
+
+class Predicts(Memory):
+    def __init__(self, shape, value=0.0):
+        self.predictions = shape, value
+
+    def predict_reward(self, context, action_context):
+        return np.full(*self.predictions)
+
+
+@pytest.mark.parametrize("method", ["predict_logged", "predict_reward"])
+@pytest.mark.parametrize(
+    ("shape", "value", "message"),
+    [
+        ((6, 3), 0.0, r"returned shape \(6, 3\); expected .* \(6, 4\)"),
+        ((6, 1), 0.0, r"returned shape \(6, 1\); expected .* \(6, 4\)"),
+        ((4,), 0.0, r"returned shape \(4,\); expected .* \(6, 4\)"),
+        ((6, 4), np.nan, "predictions are not all finite, first in row 0"),
+    ],
+)
+def test_predictions_of_a_wrong_shape_or_value_are_rejected(
+    method, shape, value, message, small_log
+):
+    fitted = opl.cross_fit(Predicts(shape, value), small_log[:6], n_folds=1)
+    arguments = {
+        "predict_logged": (np.arange(6),),
+        "predict_reward": (small_log.context[:6], small_log.action_context),
+    }[method]
+    with pytest.raises(ValueError, match=message):
+        getattr(fitted, method)(*arguments)
+
+
+def test_repr_says_how_many_models_of_which_kind(small_log):
+    fitted = opl.cross_fit(opl.SklearnRewardModel(Ridge()), small_log, n_folds=3)
+    assert repr(fitted) == "CrossFittedRewardModel(3 x SklearnRewardModel(Ridge()))"
