@@ -1,6 +1,7 @@
 """The policy: probabilities, temperature, sampling, ranking, new items, saving and loading."""
 
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -92,6 +93,10 @@ def test_temperature_0_gives_ties_to_the_lowest_item_number_in_little_memory(n_i
     pi = cold.predict_proba(np.ones((2, 1)), items)
     np.testing.assert_array_equal(pi.argmax(axis=1), 1)
     np.testing.assert_array_equal(cold.greedy(np.ones((2, 1)), items), 1)
+
+
+def test_the_temperature_is_1_if_none_is_given(policy):
+    assert opl.TwoTowerPolicy(policy.model).temperature == 1
 
 
 def test_at_temperature_shares_the_towers_and_leaves_the_policy(policy):
@@ -257,6 +262,23 @@ def test_a_saved_file_holds_no_code(policy, tmp_path):
     policy.save(tmp_path / "policy")
     content = torch.load(tmp_path / "policy", weights_only=True)
     assert content["temperature"] == 0.1
+
+
+class Bomb:
+    """Unpickling it makes a folder: code that a loaded file must not run."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_loading_a_file_runs_none_of_its_code(tmp_path):
+    torch.save({"weights": Bomb(tmp_path / "ran")}, tmp_path / "policy")
+    with pytest.raises(ValueError, match="policy was not written by"):
+        opl.TwoTowerPolicy.load(tmp_path / "policy")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_saving_leaves_one_file_and_replaces_the_old_one(policy, tmp_path):
