@@ -8,6 +8,12 @@ from typing import Any
 import numpy as np
 
 
+def for_items(policy: Any, action_context: np.ndarray) -> Any:
+    """Let a policy that can do so encode the items once, before it is asked chunk by chunk."""
+    encode = getattr(policy, "for_items", None)
+    return policy if encode is None else encode(action_context)
+
+
 def action_probabilities(
     policy: Any, context: np.ndarray, action_context: np.ndarray
 ) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import action_probabilities, check_number, row_chunks
+from .checks import action_probabilities, check_number, for_items, row_chunks
 from .feedback import BanditFeedback
 from .logging_policies import uniform
 
@@ -200,6 +200,8 @@ class SyntheticWorld:
         -------
         float in [0, 1]
         """
+
+        policy = for_items(policy, self.action_context)
 
         def value(context: np.ndarray, q: np.ndarray) -> float:
             return (action_probabilities(policy, context, self.action_context) * q).sum()

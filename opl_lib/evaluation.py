@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import action_probabilities, reward_predictions, row_chunks
+from .checks import action_probabilities, for_items, reward_predictions, row_chunks
 from .feedback import BanditFeedback, check_feedback
 from .learner import default_reward_model
 from .reward_models import CrossFittedRewardModel, cross_fit
@@ -170,6 +170,7 @@ def evaluate(
 def policy_terms(policy: Any, feedback: BanditFeedback, reward_model: Any = None) -> Terms:
     """Per-row ingredients of all estimators, a few rows at a time."""
     n = feedback.n_rounds
+    policy = for_items(policy, feedback.action_context)
     pi_logged = np.empty(n)
     q_logged, q_policy = (np.empty(n), np.empty(n)) if reward_model is not None else (None, None)
     is_own_log = (

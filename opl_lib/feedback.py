@@ -12,6 +12,7 @@ from .checks import (
     action_probabilities,
     check_rows,
     feature_matrix,
+    for_items,
     frame_column,
     integers,
     item_row_numbers,
@@ -457,6 +458,7 @@ class BanditFeedback:
           max importance weight        1.000
           items never logged               0  (they hold 0.0% of the policy)
         """
+        policy = for_items(policy, self.action_context)
         counts = np.bincount(self.action, minlength=self.n_actions)
         pi_logged, unsupported = np.empty(self.n_rounds), np.empty(self.n_rounds)
         for rows in row_chunks(self.n_rounds, self.n_actions):

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,12 +19,18 @@ from .checks import check_number
 from .feedback import BanditFeedback, check_feedback
 from .objectives import Batch, Objective, get_objective, regression
 from .optimizer import FlatAdam
+from .passes import exact, logged_only, sampled, streamed
 from .policy import TwoTowerPolicy
-from .reward_models import CrossFittedRewardModel, cross_fit
+from .reward_models import cross_fit
 from .towers import TwoTower
 
-# A q̂ of up to this many numbers is computed once; a larger one batch by batch.
+# A q̂ of up to this many numbers is computed once; a larger one for each batch and tile.
 _MAX_STORED_Q_HAT = 2**24
+# Batches with up to this many logits are taken whole; larger ones tile by tile.
+_MAX_LOGITS = 2**22
+
+
+_SOFTMAX = ("auto", "exact", "streamed", "sampled")
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -63,6 +70,16 @@ class OffPolicyLearner:
         the same shape, trained by regression for as many epochs, at learning rate 1e-3.
     n_folds : int
         Folds in which q̂ is cross-fitted; 1 fits and uses it on the same rows.
+    softmax : {"auto", "exact", "streamed", "sampled"}
+        How a step of a value objective sees the items. ``"exact"`` takes all at once;
+        ``"streamed"`` gives the same numbers from tiles of items, in memory that does not grow
+        with the catalogue; ``"sampled"`` takes the logged items and a uniform sample, at a cost
+        that does not grow with the catalogue, and degrades as the policy gets peaky. ``"auto"`` is
+        exact while a batch has few logits, else streamed. Regressions see only the logged items.
+        Towers whose output depends on the other rows or on chance, as with batch normalisation or
+        dropout, are not the same in tiles.
+    n_sampled : int
+        Items drawn a step by ``"sampled"``.
     shuffle : bool
         Whether each epoch takes the rounds in a new order. The article does not.
     progress : bool, optional
@@ -89,6 +106,11 @@ class OffPolicyLearner:
         In `fit`, if the objective stops being finite. `policy_` then holds the weights of the last
         epoch that ended well, and `history_` what was recorded so far.
 
+    Notes
+    -----
+    Small towers gain little from a second thread, and on a busy machine lose much by waiting for
+    it: call ``torch.set_num_threads(1)`` there.
+
     Examples
     --------
     >>> import opl_lib as opl
@@ -110,13 +132,17 @@ class OffPolicyLearner:
     model: TwoTower | None = None
     reward_model: Any = None
     n_folds: int = 2
+    softmax: str = "auto"
+    n_sampled: int = 256
     shuffle: bool = True
     progress: bool | None = None
     random_state: int = 0
 
     def __post_init__(self) -> None:
         get_objective(self.objective)
-        for name in ("epochs", "batch_size", "n_folds", "dim_embedding"):
+        if self.softmax not in _SOFTMAX:
+            raise ValueError(f"softmax must be one of {_SOFTMAX}; got {self.softmax!r}.")
+        for name in ("epochs", "batch_size", "n_folds", "n_sampled", "dim_embedding"):
             check_number(name, getattr(self, name), Integral, least=1)
         if not isinstance(self.hidden, Sequence | np.ndarray):
             raise ValueError(f"hidden must be a sequence of integers; got {self.hidden!r}.")
@@ -173,7 +199,11 @@ class OffPolicyLearner:
         _check_rewards(objective, feedback.reward)
         model = self._initial_model(feedback)
         context, action_context = _tensor(feedback.context), _tensor(feedback.action_context)
-        batch_of = self._batches(feedback, objective.needs_reward_model)
+        logged = Batch(
+            torch.tensor(feedback.action), _tensor(feedback.reward), _tensor(feedback.pscore)
+        )
+        q_hat = self._q_hat(feedback) if objective.needs_reward_model else None
+        take_step = partial(self._pass(objective, feedback.n_actions), model, objective)
 
         self.policy_ = TwoTowerPolicy(model, self.temperature)
         self.history_ = {name: [] for name in ("objective", *callbacks)}
@@ -186,17 +216,17 @@ class OffPolicyLearner:
                 model.train()
                 values, last_good = [], optimizer.weights.clone()
                 for rows in self._rounds(feedback.n_rounds, order):
-                    batch = batch_of(rows)
-                    if objective.is_regression:
-                        logits = model.score_logged(context[rows], action_context, batch.action)
-                    else:
-                        logits = model(context[rows], action_context) / self.temperature
-                    value, gradient = objective.function(logits.detach(), batch)
+                    optimizer.zero_grad()
+                    value = take_step(
+                        context=context[rows],
+                        action_context=action_context,
+                        batch=logged.rows(rows),
+                        temperature=self.temperature,
+                        q_hat=q_hat and partial(q_hat, rows),
+                    )
                     values.append(float(value))
                     if not math.isfinite(values[-1]):
                         break
-                    optimizer.zero_grad()
-                    logits.backward(-gradient)
                     optimizer.step()
                     bar.update()
                 if not (math.isfinite(values[-1]) and optimizer.weights.isfinite().all()):
@@ -247,20 +277,31 @@ class OffPolicyLearner:
             random_state=int(self.random_state),
         )
 
-    def _batches(self, feedback: BanditFeedback, with_q_hat: bool) -> Callable[[Tensor], Batch]:
-        """Return a function from row numbers to the batch of those rows."""
-        action = torch.tensor(feedback.action)
-        reward, pscore = _tensor(feedback.reward), _tensor(feedback.pscore)
-        if not with_q_hat:
-            return lambda rows: Batch(action[rows], reward[rows], pscore[rows])
+    def _pass(self, objective: Objective, n_actions: int) -> Callable[..., Tensor]:
+        """Choose from the sizes how a step sees the items."""
+        softmax = self.softmax
+        if objective.is_regression:
+            return logged_only
+        if softmax == "auto":
+            softmax = "exact" if self.batch_size * n_actions <= _MAX_LOGITS else "streamed"
+        if softmax == "sampled":
+            draws = torch.Generator().manual_seed(int(self.random_state) + 1)
+            return partial(sampled, n_sampled=int(self.n_sampled), generator=draws)
+        return {"exact": exact, "streamed": streamed}[softmax]
+
+    def _q_hat(self, feedback: BanditFeedback) -> Callable[[Tensor, Tensor], Tensor]:
+        """Fit the reward model; return a function from rows and items to its predictions."""
         reward_model = self.reward_model
         if reward_model is None:
             reward_model = default_reward_model(feedback.reward, int(self.random_state))
             shared = ("epochs", "batch_size", "hidden", "dim_embedding")
             reward_model.set_params(**{name: getattr(self, name) for name in shared})
         self.reward_model_ = cross_fit(reward_model, feedback, self.n_folds, int(self.random_state))
-        q_hat_of = _q_hat_lookup(self.reward_model_)
-        return lambda rows: Batch(action[rows], reward[rows], pscore[rows], q_hat_of(rows))
+        if feedback.n_rounds * feedback.n_actions > _MAX_STORED_Q_HAT:
+            predict = self.reward_model_.predict_logged
+            return lambda rows, items: _tensor(predict(rows.numpy(), items.numpy()))
+        stored = _tensor(self.reward_model_.predict_logged(np.arange(feedback.n_rounds)))
+        return lambda rows, items: stored[rows[:, None], items]
 
     def _rounds(self, n_rounds: int, order: torch.Generator) -> Sequence[Tensor]:
         """Row numbers of each batch of one epoch."""
@@ -292,15 +333,6 @@ def default_reward_model(reward: np.ndarray, random_state: int = 0) -> OffPolicy
         learning_rate=1e-3,
         random_state=random_state,
     )
-
-
-def _q_hat_lookup(reward_model: CrossFittedRewardModel) -> Callable[[Tensor], Tensor]:
-    """Predictions by row number, computed once if they fit in memory."""
-    log = reward_model.feedback
-    if log.n_rounds * log.n_actions > _MAX_STORED_Q_HAT:
-        return lambda rows: _tensor(reward_model.predict_logged(rows.numpy()))
-    stored = _tensor(reward_model.predict_logged(np.arange(log.n_rounds)))
-    return stored.__getitem__
 
 
 def _non_finite(value: float, epoch: int, batch: int) -> NonFiniteLossError:

@@ -38,6 +38,10 @@ class Batch(NamedTuple):
     pscore: Tensor
     q_hat: Tensor | None = None
 
+    def rows(self, rows: Tensor) -> Batch:
+        """The batch of some of the rounds."""
+        return Batch(*(None if column is None else column[rows] for column in self))
+
 
 def linear_value(logits: Tensor, pseudo_reward: Tensor) -> tuple[Tensor, Tensor]:
     """Value and gradient of any estimate that is linear in the policy.
@@ -194,7 +198,8 @@ class Objective:
     function : callable
         ``(logits, batch) -> (value, gradient)``, as described at the top of `opl_lib.objectives`.
     needs_reward_model : bool
-        Whether `Batch.q_hat` must be filled.
+        Whether `Batch.q_hat` must be filled. To be streamed over large catalogues, the value must
+        contain it as ``Σ_a π(a|x) q̂(x, a)``, as that of `dm` and `dr` does.
     to_reward : callable, optional
         Given, the objective is a regression: it takes the scores of the logged items only, shape
         (B,), and this function turns scores into predicted rewards.

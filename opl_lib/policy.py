@@ -51,6 +51,7 @@ class TwoTowerPolicy:
             raise ValueError(f"temperature must be finite and at least 0; got {temperature}.")
         self.model = model
         self.temperature = float(temperature)
+        self._encoded: tuple[Any, Tensor] | None = None
 
     def __repr__(self) -> str:
         n_weights = sum(p.numel() for p in self.model.parameters())
@@ -59,6 +60,24 @@ class TwoTowerPolicy:
     def at_temperature(self, temperature: float) -> TwoTowerPolicy:
         """The same towers served at another temperature; 0 is greedy."""
         return TwoTowerPolicy(self.model, temperature)
+
+    def for_items(self, action_context: np.ndarray) -> TwoTowerPolicy:
+        """The same policy with some items encoded once, ahead of time.
+
+        Parameters
+        ----------
+        action_context : array of shape (n_actions, dim_action_context)
+            Every call that passes this very array uses the embeddings of now, whatever becomes of
+            its values or of the weights; calls with another array encode it as usual.
+
+        Returns
+        -------
+        TwoTowerPolicy
+        """
+        served = copy.copy(self)
+        v = self._embed(self.model.action_tower, "action_context", action_context)
+        served._encoded = (action_context, v)
+        return served
 
     def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Probabilities of all items.
@@ -127,11 +146,12 @@ class TwoTowerPolicy:
         """
         rng = np.random.default_rng(random_state)
         action, pscore = np.empty(len(context), dtype=np.int64), np.ones(len(context))
+        served = self.for_items(action_context)
         for rows in row_chunks(len(context), len(action_context)):
             if self.temperature == 0:
-                action[rows] = self.greedy(context[rows], action_context)
+                action[rows] = served.greedy(context[rows], action_context)
                 continue
-            scores = self._scores(context[rows], action_context).double() / self.temperature
+            scores = served._scores(context[rows], action_context).double() / self.temperature
             log_pi = torch.log_softmax(scores, dim=1).numpy()
             action[rows] = (log_pi + rng.gumbel(size=log_pi.shape)).argmax(axis=1)
             pscore[rows] = np.exp(log_pi[np.arange(len(log_pi)), action[rows]])
@@ -143,7 +163,7 @@ class TwoTowerPolicy:
 
     def embed_actions(self, action_context: np.ndarray) -> np.ndarray:
         """Item embeddings ``v(a)``: (n_actions, d_a) -> (n_actions, dim_embedding)."""
-        return self._embed(self.model.action_tower, "action_context", action_context).numpy()
+        return self._items(action_context).numpy()
 
     def to_obp(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Probabilities in the shape of ``obp``'s `action_dist`: (n, n_actions, 1)."""
@@ -212,8 +232,12 @@ class TwoTowerPolicy:
 
     def _scores(self, context: np.ndarray, action_context: np.ndarray) -> Tensor:
         u = self._embed(self.model.context_tower, "context", context)
-        v = self._embed(self.model.action_tower, "action_context", action_context)
-        return u @ v.T
+        return u @ self._items(action_context).T
+
+    def _items(self, action_context: np.ndarray) -> Tensor:
+        if self._encoded is not None and action_context is self._encoded[0]:
+            return self._encoded[1]
+        return self._embed(self.model.action_tower, "action_context", action_context)
 
     def _embed(self, tower: torch.nn.Module, name: str, features: Any) -> Tensor:
         features = torch.as_tensor(np.array(features, dtype=np.float32))

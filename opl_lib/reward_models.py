@@ -121,23 +121,28 @@ class CrossFittedRewardModel:
         predictions = [reward_predictions(m, context, action_context) for m in self.models]
         return np.mean(predictions, axis=0)
 
-    def predict_logged(self, rows: np.ndarray) -> np.ndarray:
+    def predict_logged(self, rows: np.ndarray, items: np.ndarray | None = None) -> np.ndarray:
         """Prediction for rows of the log itself, each by the model that did not see it.
 
         Parameters
         ----------
         rows : integer array of shape (m,)
             Row numbers of `feedback`.
+        items : integer array of shape (k,), optional
+            Item numbers; all items if not given.
 
         Returns
         -------
-        array of shape (m, n_actions)
+        array of shape (m, n_actions) or (m, k)
         """
-        q_hat = np.empty((len(rows), self.feedback.n_actions))
+        action_context = self.feedback.action_context
+        if items is not None:
+            action_context = action_context[items]
+        q_hat = np.empty((len(rows), len(action_context)))
         for k in np.unique(self.fold[rows]):
             here = self.fold[rows] == k
             context = self.feedback.context[rows[here]]
-            q_hat[here] = reward_predictions(self.models[k], context, self.feedback.action_context)
+            q_hat[here] = reward_predictions(self.models[k], context, action_context)
         return q_hat
 
 

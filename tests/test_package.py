@@ -26,6 +26,7 @@ MODULES = [
     "retrieval",
     "policy",
     "objectives",
+    "passes",
     "optimizer",
     "reward_models",
     "learner",

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import opl_lib as opl
+from opl_lib import environments, evaluation
+from opl_lib import policy as policy_module
 from opl_lib.checks import row_chunks
 
 
@@ -397,3 +399,28 @@ def test_features_the_towers_do_not_know_are_rejected(policy, call, context, ite
 def test_repr_counts_weights():
     model = opl.TwoTower.mlp(50, 50)
     assert repr(opl.TwoTowerPolicy(model, 0.5)) == "TwoTowerPolicy(70,800 weights, temperature=0.5)"
+
+
+def test_items_are_encoded_once_for_all_chunks(monkeypatch):
+    world = opl.SyntheticWorld(n_actions=6, dim_context=4, dim_action_context=3, n_eval_contexts=50)
+    policy = opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 3, random_state=0))
+    log = world.sample(40, random_state=0)
+    whole = world.policy_value(policy), opl.evaluate(policy, log, ["ips"]).policy_value["ips"]
+    calls = []
+    policy.model.action_tower.register_forward_hook(lambda *arguments: calls.append(1))
+    for module in (environments, evaluation, policy_module):
+        monkeypatch.setattr(module, "row_chunks", lambda n, _: [slice(i, i + 1) for i in range(n)])
+    np.testing.assert_allclose(world.policy_value(policy), whole[0])
+    np.testing.assert_allclose(opl.evaluate(policy, log, ["ips"]).policy_value["ips"], whole[1])
+    policy.sample(log.context, log.action_context)
+    assert len(calls) == 3
+
+
+def test_for_items_encodes_other_items_as_usual():
+    policy = opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 3, random_state=0))
+    rng = np.random.default_rng(0)
+    context, items, others = rng.normal(size=(5, 4)), rng.normal(size=(7, 3)), np.eye(3)
+    served = policy.for_items(items)
+    for catalogue in (items, others):
+        expected = policy.predict_proba(context, catalogue)
+        np.testing.assert_array_equal(served.predict_proba(context, catalogue), expected)
