@@ -58,7 +58,8 @@ class SyntheticWorld:
     >>> import opl_lib as opl
     >>> world = opl.SyntheticWorld(logging_policy=opl.epsilon_greedy(0.1), random_state=0)
     >>> world.sample(1000, random_state=1)
-    BanditFeedback(1,000 rounds, 10 items, 50 context features, 50 item features, mean reward 0.468)
+    BanditFeedback(1,000 rounds, 10 items, mean reward 0.468,
+                   50 context features, 50 item features)
     >>> {name: round(value, 2) for name, value in world.reference_values().items()}
     {'logging': 0.5, 'uniform': 0.5, 'best constant item': 0.53, 'optimum': 0.62}
     """

@@ -69,7 +69,8 @@ class BanditFeedback:
     ...     action_context=np.eye(3),
     ... )
     >>> log
-    BanditFeedback(3 rounds, 3 items, 2 context features, 3 item features, mean reward 0.667)
+    BanditFeedback(3 rounds, 3 items, mean reward 0.667,
+                   2 context features, 3 item features)
     >>> log[log.reward > 0].n_rounds
     2
     """
@@ -165,10 +166,11 @@ class BanditFeedback:
         extras = [
             name for name in ("position", "user_id", "timestamp") if getattr(self, name) is not None
         ]
+        widths = f"{self.dim_context} context features, {self.dim_action_context} item features"
         return (
             f"BanditFeedback({self.n_rounds:,} rounds, {self.n_actions:,} items, "
-            f"{self.dim_context} context features, {self.dim_action_context} item features, "
-            f"mean reward {self.reward.mean():.3g}" + "".join(f", {name}" for name in extras) + ")"
+            f"mean reward {self.reward.mean():.3g},\n"
+            f"               {', '.join([widths, *extras])})"
         )
 
     def __getitem__(self, rows: Any) -> BanditFeedback:

@@ -65,8 +65,8 @@ def load_open_bandit(
     --------
     >>> import opl_lib as opl
     >>> opl.load_open_bandit("random", "men")
-    BanditFeedback(10,000 rounds, 34 items, 26 context features, 28 item features,
-    mean reward 0.0046, position, timestamp)
+    BanditFeedback(10,000 rounds, 34 items, mean reward 0.0046,
+                   26 context features, 28 item features, position, timestamp)
     """
     import pandas as pd
 

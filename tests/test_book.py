@@ -55,6 +55,13 @@ def test_texts_notebooks_and_toc_name_the_same_chapters():
     assert [path.stem for path in NOTEBOOKS] == [path.stem for path in TEXTS]
 
 
+@pytest.mark.parametrize("text", TEXTS, ids=slug)
+def test_code_fits_the_page(text):
+    cells = [cell for cell in chapters.read_text(text).cells if cell.cell_type == "code"]
+    lines = [line for cell in cells for line in cell.source.splitlines()]
+    assert [line for line in lines if len(line) > 78] == []
+
+
 def test_every_page_is_in_the_toc():
     pages = {f"book/{path.stem}" for path in BOOK.glob("*.md")} - {"book/intro"}
     assert pages <= set(toc_files())

@@ -53,11 +53,11 @@ def test_a_log_knows_its_sizes(columns):
 
 def test_repr_shows_sizes_mean_reward_and_optional_columns(columns):
     assert repr(opl.BanditFeedback(**columns)) == (
-        "BanditFeedback(4 rounds, 3 items, 2 context features, 1 item features, "
-        "mean reward 0.5, position, user_id, timestamp)"
+        "BanditFeedback(4 rounds, 3 items, mean reward 0.5,\n"
+        "               2 context features, 1 item features, position, user_id, timestamp)"
     )
     required = {name: columns[name] for name in REQUIRED}
-    assert repr(opl.BanditFeedback(**required)).endswith("mean reward 0.5)")
+    assert repr(opl.BanditFeedback(**required)).endswith("1 item features)")
 
 
 def test_repr_of_a_large_log_groups_digits(small_log):
