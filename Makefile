@@ -48,6 +48,10 @@ notebooks: $(READY) ## book/text/*.md to book/*.ipynb with outputs; CHAPTERS="01
 lab: $(READY) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=book
 
+.PHONY: bench
+bench: $(READY) ## time training steps against the article's loop
+	@$(BIN)/python benchmarks/steps.py
+
 .PHONY: lint
 lint: $(READY) ## check style
 	@$(BIN)/ruff check .
