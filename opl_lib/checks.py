@@ -103,7 +103,7 @@ def feature_matrix(name: str, values: Any) -> np.ndarray:
 
 
 def numbers(name: str, values: Any, ndim: int, check_finite: bool = True) -> np.ndarray:
-    array = np.asarray(values)
+    array = _array(name, values)
     if array.dtype.kind not in "bifu":
         raise ValueError(
             f"{name} must be numeric; got dtype {array.dtype}. "
@@ -123,7 +123,10 @@ def numbers(name: str, values: Any, ndim: int, check_finite: bool = True) -> np.
 
 
 def integers(name: str, values: Any) -> np.ndarray:
-    array = np.asarray(values)
+    array = _array(name, values)
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        row = int(np.argmax(np.isnan(array)))
+        raise ValueError(f"{name} is missing in row {row}. Drop the row.")
     if array.dtype.kind not in "iu":
         raise ValueError(
             f"{name} must hold integers; got dtype {array.dtype}. "
@@ -136,15 +139,45 @@ def integers(name: str, values: Any) -> np.ndarray:
 
 def labels(name: str, values: Any) -> np.ndarray:
     """A column of sortable labels without missing values, (n,)."""
-    array = np.asarray(values)
+    array = _array(name, values)
     if array.ndim != 1:
         raise ValueError(f"{name} must have 1 dimension; got shape {array.shape}.")
-    missing = np.array([value is None for value in array]) if array.dtype.kind == "O" else False
-    missing = missing | (array != array)  # only NaN and NaT differ from themselves
+    if array.dtype.kind == "O":
+        missing = np.array([_is_missing(value) for value in array])
+    else:
+        missing = array != array
     if missing.any():
         row = int(np.argmax(missing))
         raise ValueError(f"{name} is missing in row {row}. Drop the row or fill the value.")
+    if array.dtype.kind == "O":
+        try:
+            np.sort(array)
+        except TypeError as error:
+            raise ValueError(
+                f"{name} cannot be sorted: {error}. Convert it to one type."
+            ) from error
     return array
+
+
+def round_down_to_one(pscore: np.ndarray) -> np.ndarray:
+    """Take probabilities that rounding has put just above 1 for 1."""
+    just_above = (pscore > 1) & (pscore < 1 + 1e-6)
+    return np.where(just_above, pscore.dtype.type(1), pscore) if just_above.any() else pscore
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, NaT or pandas.NA: what is not equal to itself, or will not say."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
+        raise ValueError(f"{name} is masked in row {row}. Drop or fill masked values.")
+    return np.asarray(values)
 
 
 def check_rows(name: str, column: np.ndarray, good: np.ndarray, must_be: str, cure: str) -> None:
@@ -154,11 +187,18 @@ def check_rows(name: str, column: np.ndarray, good: np.ndarray, must_be: str, cu
 
 
 def frame_column(frame: Any, name: str, role: str) -> np.ndarray:
+    if hasattr(frame, "collect"):
+        raise TypeError(f"{role}: this data frame is lazy; call .collect() first.")
     if name not in frame.columns:
         raise ValueError(
             f"{role}: the data frame has no column {name!r}; it has {list(frame.columns)}."
         )
-    return frame[name].to_numpy()
+    column = frame[name].to_numpy()
+    if column.ndim != 1:
+        raise ValueError(
+            f"{role}: the data frame has several columns called {name!r}; rename them."
+        )
+    return column
 
 
 def numeric_frame_column(frame: Any, name: str, role: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from .checks import action_probabilities, for_items, reward_predictions, row_chu
 from .feedback import BanditFeedback, check_feedback
 from .learner import default_reward_model
 from .reward_models import CrossFittedRewardModel, cross_fit
-from .support import standard_error, weight_diagnostics
+from .support import effective_sample_size, standard_error, weight_diagnostics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,8 +93,9 @@ def evaluate(
     estimators : sequence of {"dm", "ips", "snips", "dr"}
         Direct method, inverse propensity scoring, its self-normalised form, doubly robust.
     reward_model : fitted reward model, optional
-        The q̂ of ``"dm"`` and ``"dr"``, fitted on other rounds, or by `cross_fit` on these. If not
-        given, two towers are cross-fitted on `feedback`.
+        The q̂ of ``"dm"`` and ``"dr"``, fitted on other rounds, or by `cross_fit` on exactly these:
+        a part of the log that was cross-fitted counts as other rounds, and is judged by models that
+        saw it. If not given, two towers are cross-fitted on `feedback`.
     confidence : float in (0, 1)
         Of the two-sided interval, from the normal approximation.
 
@@ -103,7 +104,9 @@ def evaluate(
     pandas.DataFrame
         One row an estimator: ``policy_value``, ``std_error``, ``ci_lower``, ``ci_upper``, and for
         the estimators that weight, how far to trust them: ``ess`` (effective sample size),
-        ``mean_weight`` (should be 1), ``max_weight``.
+        ``mean_weight`` (should be 1), ``max_weight``, and ``ess_reward``, the effective number of
+        rounds that carry a reward, ``(Σ w r)² / Σ (w r)²``: with fewer than about ten the interval
+        is too narrow. DM has no interval.
 
     Raises
     ------
@@ -113,9 +116,9 @@ def evaluate(
 
     Notes
     -----
-    The standard error is that of the mean of per-row terms. For SNIPS the terms are those of the
-    linearised ratio; for DM it leaves out the error of q̂, which is usually the larger part.
-    The normal approximation is poor if few rounds carry a reward or `ess` is small.
+    The standard error is that of the mean of per-row terms; for SNIPS, of the linearised ratio. It
+    is NaN for DM, whose error is that of q̂ and not seen in its terms, and where no round has any
+    weight. The normal approximation is poor if few rounds carry a reward or `ess` is small.
 
     References
     ----------
@@ -144,16 +147,16 @@ def evaluate(
         reward_model = cross_fit(default_reward_model(feedback.reward), feedback)
     terms = policy_terms(policy, feedback, reward_model)
     diagnostics = weight_diagnostics(terms.weight)
+    del diagnostics["mean_weight_se"]
+    diagnostics["ess_reward"] = effective_sample_size(terms.weight * terms.reward)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     rows = []
     for name in estimators:
         per_row = ESTIMATORS[name](terms)
         value, error = float(per_row.mean()), standard_error(per_row)
-        shown = (
-            {}
-            if name == "dm"
-            else {k: diagnostics[k] for k in ("ess", "mean_weight", "max_weight")}
-        )
+        if name == "dm" or diagnostics["ess"] == 0:
+            error = float("nan")
+        shown = {} if name == "dm" else diagnostics
         rows.append(
             {
                 "estimator": name,
@@ -173,8 +176,8 @@ def policy_terms(policy: Any, feedback: BanditFeedback, reward_model: Any = None
     policy = for_items(policy, feedback.action_context)
     pi_logged = np.empty(n)
     q_logged, q_policy = (np.empty(n), np.empty(n)) if reward_model is not None else (None, None)
-    is_own_log = (
-        isinstance(reward_model, CrossFittedRewardModel) and reward_model.feedback is feedback
+    is_own_log = isinstance(reward_model, CrossFittedRewardModel) and _same_rows(
+        reward_model.feedback, feedback
     )
     for rows in row_chunks(n, feedback.n_actions):
         context, action = feedback.context[rows], feedback.action[rows]
@@ -188,3 +191,10 @@ def policy_terms(policy: Any, feedback: BanditFeedback, reward_model: Any = None
                 q_hat = reward_predictions(reward_model, context, feedback.action_context)
             q_logged[rows], q_policy[rows] = q_hat[place], (pi * q_hat).sum(axis=1)
     return Terms(feedback.reward, pi_logged / feedback.pscore, q_logged, q_policy)
+
+
+def _same_rows(one: BanditFeedback, other: BanditFeedback) -> bool:
+    names = ("action", "reward", "pscore", "context")
+    return one is other or all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in names
+    )

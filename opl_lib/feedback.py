@@ -19,6 +19,7 @@ from .checks import (
     labels,
     numbers,
     numeric_frame_column,
+    round_down_to_one,
     row_chunks,
 )
 from .support import SupportReport, weight_diagnostics
@@ -99,7 +100,7 @@ class BanditFeedback:
             "context": context,
             "action": integers("action", self.action),
             "reward": numbers("reward", self.reward, ndim=1),
-            "pscore": numbers("pscore", self.pscore, ndim=1, check_finite=False),
+            "pscore": round_down_to_one(numbers("pscore", self.pscore, ndim=1, check_finite=False)),
             "position": None if self.position is None else integers("position", self.position),
             "user_id": None if self.user_id is None else labels("user_id", self.user_id),
             "timestamp": None if self.timestamp is None else labels("timestamp", self.timestamp),
@@ -122,8 +123,8 @@ class BanditFeedback:
             columns["pscore"],
             (columns["pscore"] > 0) & (columns["pscore"] <= 1),
             "in (0, 1]",
-            "A logging policy that can never show the logged item cannot be reweighted; "
-            "was epsilon = 0, or a column mixed up?",
+            "A logging policy that can never show the logged item cannot be reweighted (was "
+            "epsilon = 0?), and above 1 is no probability (a weight, or another column?).",
         )
         if columns["position"] is not None:
             check_rows(
@@ -135,9 +136,10 @@ class BanditFeedback:
             )
         for name, column in {**columns, "action_context": action_context}.items():
             if column is not None:
-                view = column.view()
-                view.flags.writeable = False
-                object.__setattr__(self, name, view)
+                if column.flags.writeable:
+                    column = column.view()
+                    column.flags.writeable = False
+                object.__setattr__(self, name, column)
 
     @property
     def n_rounds(self) -> int:
@@ -252,10 +254,10 @@ class BanditFeedback:
         """
         if self.user_id is None:
             raise ValueError("split_by_group needs groups; this log has none. Pass user_id=…")
-        users = np.unique(self.user_id)
+        users, user = np.unique(self.user_id, return_inverse=True)
         n_test = self._n_test(test_fraction, len(users), "users")
-        held_out = np.random.default_rng(random_state).permutation(users)[:n_test]
-        in_test = np.isin(self.user_id, held_out)
+        held_out = np.random.default_rng(random_state).permutation(len(users))[:n_test]
+        in_test = np.isin(user, held_out)
         return self[~in_test], self[in_test]
 
     @staticmethod
@@ -328,7 +330,8 @@ class BanditFeedback:
         frame : data frame of n_rounds rows
             The log; the other arguments name its columns.
         context : list of str
-            Numeric columns that describe the user or query.
+            Numeric columns that describe the user or query; standardised, if they are not near
+            unit scale.
         action, reward, pscore : str
             Columns of the shown item, the reward, and the probability of having shown it.
         items : array of shape (n_actions, dim_action_context) or data frame
@@ -381,7 +384,9 @@ class BanditFeedback:
                     "items is a data frame: say with item_id=… which column identifies an item."
                 )
             ids = frame_column(items, item_id, "item_id")
-            names = item_features or [name for name in items.columns if name != item_id]
+            names = item_features
+            if names is None:
+                names = [name for name in items.columns if name != item_id]
             action_context = matrix(items, names, "item_features")
             actions = item_row_numbers(frame_column(frame, action, "action"), ids)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -41,6 +42,10 @@ class NonFiniteLossError(ArithmeticError):
 class OffPolicyLearner:
     """Learn a two-tower policy from a log.
 
+    Features should be near unit scale: standardise them, with the mean and standard deviation of
+    the training log. The settings can be read, changed and cloned as scikit-learn's can; nested
+    settings and ``GridSearchCV``, which need an estimator of labels, cannot.
+
     Parameters
     ----------
     objective : {"dr", "ips", "dm", "regression", "squared_error"} or Objective
@@ -75,11 +80,12 @@ class OffPolicyLearner:
         ``"streamed"`` gives the same numbers from tiles of items, in memory that does not grow
         with the catalogue; ``"sampled"`` takes the logged items and a uniform sample, at a cost
         that does not grow with the catalogue, and degrades as the policy gets peaky. ``"auto"`` is
-        exact while a batch has few logits, else streamed. Regressions see only the logged items.
+        exact while a batch has few logits, else streamed. Regressions see only the logged items,
+        and objectives of your own all of them unless they say that they collapse (`Objective`).
         Towers whose output depends on the other rows or on chance, as with batch normalisation or
         dropout, are not the same in tiles.
     n_sampled : int
-        Items drawn a step by ``"sampled"``.
+        Items drawn a step by ``"sampled"``; not below the number of items it is exact instead.
     shuffle : bool
         Whether each epoch takes the rounds in a new order. The article does not.
     progress : bool, optional
@@ -95,8 +101,11 @@ class OffPolicyLearner:
     history_ : dict of str to list of float
         ``"objective"``, the mean over each epoch's batches, and one list a callback, with the
         value before the first epoch and after each.
+    objective_ : Objective
+        What was maximised.
     reward_model_ : CrossFittedRewardModel
-        The fitted q̂, if the objective needs one.
+        The fitted q̂, if the objective needs one. It holds the log, so that a pickled learner
+        contains the log; `TwoTowerPolicy.save` does not.
 
     Raises
     ------
@@ -152,6 +161,9 @@ class OffPolicyLearner:
         check_number("learning_rate", self.learning_rate, Real, above=0)
         check_number("temperature", self.temperature, Real, above=0)
         check_number("weight_decay", self.weight_decay, Real, least=0)
+        for name in ("shuffle", "progress"):
+            if getattr(self, name) not in (True, False, None):
+                raise ValueError(f"{name} must be True or False; got {getattr(self, name)!r}.")
         if self.model is not None and not isinstance(self.model, TwoTower):
             raise ValueError(f"model must be a TwoTower or None; got {type(self.model).__name__}.")
 
@@ -183,14 +195,17 @@ class OffPolicyLearner:
         callbacks : mapping of str to callable, optional
             Each is called with the current policy before the first epoch and after every epoch;
             what it returns is kept in `history_` under its name. This is where a curve of the true
-            value comes from, in a world that has one.
+            value comes from, in a world that has one. The policy goes on learning afterwards: keep
+            a ``copy.deepcopy`` of it, not the policy.
 
         Returns
         -------
         OffPolicyLearner
-            This object, fitted.
+            This object, fitted. After an interrupt, `policy_` holds the weights of that moment.
         """
         check_feedback(feedback)
+        _warn_of_scale("context", feedback.context)
+        _warn_of_scale("action_context", feedback.action_context)
         objective, callbacks = get_objective(self.objective), dict(callbacks or {})
         if "objective" in callbacks:
             raise ValueError(
@@ -205,6 +220,7 @@ class OffPolicyLearner:
         q_hat = self._q_hat(feedback) if objective.needs_reward_model else None
         take_step = partial(self._pass(objective, feedback.n_actions), model, objective)
 
+        self.objective_ = objective
         self.policy_ = TwoTowerPolicy(model, self.temperature)
         self.history_ = {name: [] for name in ("objective", *callbacks)}
         self._call(callbacks)
@@ -233,6 +249,7 @@ class OffPolicyLearner:
                     optimizer.weights.copy_(last_good)
                     raise _non_finite(values[-1], epoch, len(values))
                 self.history_["objective"].append(float(np.mean(values)))
+                model.eval()
                 self._call(callbacks)
         return self
 
@@ -253,21 +270,28 @@ class OffPolicyLearner:
         ValueError
             If the learner is not fitted, or its objective does not predict rewards.
         """
-        objective = get_objective(self.objective)
-        if not objective.is_regression:
-            raise ValueError(
-                f"objective {self.objective!r} learns a policy, not rewards; use 'regression'."
-            )
         if not hasattr(self, "policy_"):
             raise ValueError("this learner is not fitted; call fit(feedback) first.")
+        objective = self.objective_
+        if not objective.is_regression:
+            raise ValueError(
+                f"objective {objective.function.__name__!r} learns a policy, not rewards; "
+                "use 'regression'."
+            )
         scores = self.policy_.scores(context, action_context)
         return objective.to_reward(torch.from_numpy(scores)).numpy()
 
     def _initial_model(self, feedback: BanditFeedback) -> TwoTower:
         if self.model is not None:
             model = copy.deepcopy(self.model)
-            # One pair of rows: features that do not fit the towers fail here, with their names.
-            TwoTowerPolicy(model).scores(feedback.context[:1], feedback.action_context[:1])
+            try:
+                TwoTowerPolicy(model).scores(feedback.context[:1], feedback.action_context[:1])
+            except RuntimeError as error:
+                raise ValueError(
+                    f"model does not take this log: {feedback.dim_context} context features and "
+                    f"{feedback.dim_action_context} item features as float32, to embeddings of one "
+                    f"size. PyTorch says: {error}"
+                ) from error
             return model
         return TwoTower.mlp(
             feedback.dim_context,
@@ -282,8 +306,16 @@ class OffPolicyLearner:
         softmax = self.softmax
         if objective.is_regression:
             return logged_only
+        if softmax in ("streamed", "sampled") and not objective.collapses:
+            raise ValueError(
+                f"softmax={softmax!r} shows an objective fewer columns than items: if yours allows "
+                "that, say so with opl.Objective(…, collapses=True), else use softmax='exact'."
+            )
         if softmax == "auto":
-            softmax = "exact" if self.batch_size * n_actions <= _MAX_LOGITS else "streamed"
+            few = self.batch_size * n_actions <= _MAX_LOGITS or not objective.collapses
+            softmax = "exact" if few else "streamed"
+        if softmax == "sampled" and self.n_sampled >= n_actions:
+            softmax = "exact"  # a sample of that size costs more and says less
         if softmax == "sampled":
             draws = torch.Generator().manual_seed(int(self.random_state) + 1)
             return partial(sampled, n_sampled=int(self.n_sampled), generator=draws)
@@ -342,6 +374,19 @@ def _non_finite(value: float, epoch: int, batch: int) -> NonFiniteLossError:
         "tiny pscores with feedback.support_report(). policy_ holds the weights from before "
         f"epoch {epoch}."
     )
+
+
+def _warn_of_scale(name: str, features: np.ndarray) -> None:
+    size = np.maximum(np.abs(features.mean(axis=0)), features.std(axis=0))
+    if size.max() > 10:
+        column = int(size.argmax())
+        warnings.warn(
+            f"{name}, column {column} has mean {features[:, column].mean():.3g} and standard "
+            f"deviation {features[:, column].std():.3g}. Towers learn badly from features far from "
+            "unit scale: standardise them, with the mean and standard deviation of the training "
+            "log for all logs.",
+            stacklevel=3,
+        )
 
 
 def _check_rewards(objective: Objective, reward: np.ndarray) -> None:

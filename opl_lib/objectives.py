@@ -198,11 +198,16 @@ class Objective:
     function : callable
         ``(logits, batch) -> (value, gradient)``, as described at the top of `opl_lib.objectives`.
     needs_reward_model : bool
-        Whether `Batch.q_hat` must be filled. To be streamed over large catalogues, the value must
-        contain it as ``Σ_a π(a|x) q̂(x, a)``, as that of `dm` and `dr` does.
+        Whether `Batch.q_hat` must be filled.
     to_reward : callable, optional
         Given, the objective is a regression: it takes the scores of the logged items only, shape
         (B,), and this function turns scores into predicted rewards.
+    collapses : bool
+        Say True if the value depends on the policy only through ``π(a_i|x_i)`` of the logged item
+        and, with a reward model, through ``Σ_a π(a|x_i) q̂(x_i, a)``. The learner may then stream or
+        sample the items of a large catalogue, and calls the function with fewer columns: column 0
+        is the logged item, ``batch.action`` is 0, and the others stand for all other items. An
+        entropy bonus or a look-up by item number does not collapse.
 
     Examples
     --------
@@ -217,6 +222,7 @@ class Objective:
     function: Callable[[Tensor, Batch], tuple[Tensor, Tensor]]
     needs_reward_model: bool = False
     to_reward: Callable[[Tensor], Tensor] | None = None
+    collapses: bool = False
 
     @property
     def is_regression(self) -> bool:
@@ -231,9 +237,9 @@ def _identity(scores: Tensor) -> Tensor:
 OBJECTIVES = {
     "regression": Objective(regression, to_reward=torch.sigmoid),
     "squared_error": Objective(squared_error, to_reward=_identity),
-    "dm": Objective(dm, needs_reward_model=True),
-    "ips": Objective(ips),
-    "dr": Objective(dr, needs_reward_model=True),
+    "dm": Objective(dm, needs_reward_model=True, collapses=True),
+    "ips": Objective(ips, collapses=True),
+    "dr": Objective(dr, needs_reward_model=True, collapses=True),
 }
 
 

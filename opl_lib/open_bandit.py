@@ -134,6 +134,6 @@ def _sample_path() -> Path:
     if package is None or package.origin is None:
         raise FileNotFoundError(
             "the sample of the Open Bandit Dataset comes with obp, which is not installed: "
-            "pip install 'opl-lib[obp]', or pass data_path=… with the full data set."
+            "pip install obp==0.4.1, or pass data_path=… with the full data set."
         )
     return Path(package.origin).parent / "dataset" / "obd"

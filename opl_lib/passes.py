@@ -1,7 +1,7 @@
 """Ways to take one step on an objective: over all items, streamed, sampled, or logged items only.
 
 All call the *same* objective function, ``(logits, batch) -> (value, gradient)``, and differ only
-in the columns that they show it:
+in the columns that they show it, which an objective must allow (`Objective.collapses`):
 
 - `exact`: one column an item;
 - `streamed`: two columns, the logged item and "the rest", whose logit is the log-sum-exp of all
@@ -72,10 +72,7 @@ def streamed(
     q_hat: QHat | None = None,
     tile: int = 4096,
 ) -> Tensor:
-    """One step over all items, `tile` of them at a time; the numbers of `exact`.
-
-    An objective that uses q̂ must be linear in it, as the direct method and DR are.
-    """
+    """One step over all items, `tile` of them at a time; the numbers of `exact`."""
     u = model.context_tower(context)
     query = u.detach() / temperature
     tiles = torch.arange(len(action_context)).split(tile)
@@ -112,8 +109,10 @@ def streamed(
         rows = ((batch.action >= items[0]) & (batch.action <= items[-1])).nonzero()[:, 0]
         gradient_z[rows, batch.action[rows] - items[0]] = gradient[rows, 0]
         gradient_u += gradient_z @ v.detach() / temperature
-        v.backward(-gradient_z.T @ query)
-    u.backward(-gradient_u)
+        if v.requires_grad:  # not if the item tower is frozen
+            v.backward(-gradient_z.T @ query)
+    if u.requires_grad:
+        u.backward(-gradient_u)
     return value
 
 
@@ -140,7 +139,7 @@ def sampled(
     v = model.action_tower(action_context[torch.cat([logged, items])])
     v_logged, v_sampled = v[: len(logged)], v[len(logged) :]
     hit = items[None, :] == batch.action[:, None]
-    stands_for = (len(action_context) - 1) / (n_sampled - hit.sum(dim=1, keepdim=True)).clamp(min=1)
+    stands_for = (len(action_context) - 1) / (n_sampled - hit.sum(dim=1, keepdim=True))
     z_sampled = (u @ v_sampled.T / temperature + stands_for.log()).masked_fill(hit, -math.inf)
     logits = torch.column_stack([(u * v_logged[place]).sum(dim=1) / temperature, z_sampled])
     batch = batch._replace(action=torch.zeros_like(batch.action))

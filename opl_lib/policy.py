@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import row_chunks
+from .checks import check_number, row_chunks
 from .retrieval import ItemIndex
 from .towers import TwoTower
 
@@ -47,8 +48,7 @@ class TwoTowerPolicy:
     def __init__(self, model: TwoTower, temperature: float = 1.0) -> None:
         if not isinstance(model, TwoTower):
             raise TypeError(f"model must be a TwoTower; got {type(model).__name__}.")
-        if not 0 <= temperature < float("inf"):
-            raise ValueError(f"temperature must be finite and at least 0; got {temperature}.")
+        check_number("temperature", temperature, Real, least=0)
         self.model = model
         self.temperature = float(temperature)
         self._encoded: tuple[Any, Tensor] | None = None
@@ -252,6 +252,9 @@ class TwoTowerPolicy:
                 f"{name} has {features.shape[1]} features, but this policy was made for {expected};"
                 " encode new data exactly as the training log was encoded."
             )
-        self.model.eval()
+        was_training = tower.training
+        tower.eval()
         with torch.inference_mode():
-            return tower(features)
+            embedded = tower(features)
+        tower.train(was_training)
+        return embedded

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 
 from .checks import numbers, row_chunks
@@ -56,8 +58,10 @@ class ItemIndex:
             raise ValueError(
                 f"queries must have shape (n, {self.embeddings.shape[1]}); got {queries.shape}."
             )
-        if not 1 <= k <= len(self):
-            raise ValueError(f"k must be in [1, {len(self)}], the number of items; got {k}.")
+        if not isinstance(k, Integral) or not 1 <= k <= len(self):
+            raise ValueError(
+                f"k must be an integer in [1, {len(self)}], the number of items; got {k!r}."
+            )
         items = np.empty((len(queries), k), dtype=np.int64)
         scores = np.empty((len(queries), k), dtype=np.result_type(queries, self.embeddings))
         for rows in row_chunks(len(queries), len(self)):

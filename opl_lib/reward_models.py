@@ -83,6 +83,7 @@ class SklearnRewardModel:
         """
         if not hasattr(self, "estimator_"):
             raise ValueError("this reward model is not fitted; call fit(feedback) first.")
+        context, action_context = np.asarray(context), np.asarray(action_context)
         n_actions, width = len(action_context), context.shape[1] + action_context.shape[1]
         q_hat = np.empty((len(context), n_actions))
         for rows in row_chunks(len(context), n_actions * width):

@@ -20,7 +20,7 @@ class SupportReport:
     unsupported_mass : float in [0, 1]
         The share of the policy's probability on those items (deficient support, Sachdeva et al.
         2020).
-    ess : float in [1, n_rounds]
+    ess : float in [0, n_rounds]
         Effective sample size ``(sum w)^2 / sum w^2`` of the importance weights ``w = pi / pi_0``.
     mean_weight, mean_weight_se : float
         Mean of the weights and its standard error. Its expectation is 1 if every pscore is right
@@ -75,13 +75,18 @@ class SupportReport:
 
 def weight_diagnostics(weight: np.ndarray) -> dict[str, float]:
     """Summarise importance weights of shape (n_rounds,) in the terms of `SupportReport`."""
-    total, squares = weight.sum(), np.square(weight).sum()
     return {
-        "ess": float(total**2 / squares) if squares > 0 else 0.0,
+        "ess": effective_sample_size(weight),
         "mean_weight": float(weight.mean()),
         "mean_weight_se": standard_error(weight),
         "max_weight": float(weight.max()),
     }
+
+
+def effective_sample_size(terms: np.ndarray) -> float:
+    """``(Σ t)² / Σ t²`` of terms of shape (n,): as many equal terms would vary as much."""
+    squares = np.square(terms).sum()
+    return float(terms.sum() ** 2 / squares) if squares > 0 else 0.0
 
 
 def standard_error(terms: np.ndarray) -> float:

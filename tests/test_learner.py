@@ -319,6 +319,59 @@ def test_callbacks_do_not_change_what_is_learned(small_log):
     )
 
 
+@pytest.fixture
+def dropout_towers():
+    """Towers whose context embedding is drawn anew at every training step."""
+    drawing = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Dropout(0.5))
+    return opl.TwoTower(drawing, torch.nn.Linear(2, 8))
+
+
+def test_towers_that_draw_do_so_in_training_only_and_from_the_seed(dropout_towers, small_log):
+    def weights(seed=0, drawn_before=0, callbacks=None):
+        with torch.random.fork_rng(devices=[]):
+            torch.rand(drawn_before)
+            learner = make_learner("ips", model=dropout_towers, random_state=seed)
+            learner.fit(small_log, callbacks=callbacks)
+        assert not learner.policy_.model.training
+        return torch.nn.utils.parameters_to_vector(learner.policy_.model.parameters()).detach()
+
+    start = weights()
+    assert torch.equal(weights(drawn_before=7), start)
+    assert torch.equal(weights(callbacks={"draw": lambda policy: float(torch.rand(3)[0])}), start)
+    dropout_towers.context_tower[1].p = 0.0
+    assert not torch.equal(weights(), start)
+
+
+def test_looking_at_a_policy_leaves_its_towers_in_their_mode(dropout_towers, small_log):
+    dropout_towers.train()
+    policy = opl.TwoTowerPolicy(dropout_towers)
+    first, second = (policy.scores(small_log.context, small_log.action_context) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert all(module.training for module in dropout_towers.modules())
+
+
+def test_predicted_rewards_are_those_of_the_objective_that_was_fitted(small_log):
+    learner = make_learner("ips").fit(small_log).set_params(objective="regression")
+    with pytest.raises(ValueError, match="objective 'ips' learns a policy, not rewards"):
+        learner.predict_reward(small_log.context, small_log.action_context)
+
+
+def test_features_far_from_unit_scale_are_named(small_log):
+    context = small_log.context.copy()
+    context[:, 1] = 40 + 20 * context[:, 1]
+    log = opl.BanditFeedback(
+        context, small_log.action, small_log.reward, small_log.pscore, small_log.action_context
+    )
+    with pytest.warns(UserWarning, match="context, column 1 has mean .*standardise"):
+        make_learner("ips", epochs=1).fit(log)
+
+
+def test_towers_that_do_not_fit_the_log_are_named(small_log):
+    towers = opl.TwoTower(torch.nn.Linear(5, 3), torch.nn.Linear(2, 3))
+    with pytest.raises(ValueError, match="model does not take this log: 3 context features"):
+        make_learner("ips", model=towers).fit(small_log)
+
+
 def test_a_callback_cannot_take_the_name_of_the_objective(small_log):
     with pytest.raises(ValueError, match="'objective' is what history_ calls its own curve"):
         make_learner().fit(small_log, callbacks={"objective": len})

@@ -207,5 +207,5 @@ def test_unknown_logs_are_rejected(arguments, message):
 
 def test_without_obp_the_sample_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match=r"obp, which is not installed.*opl-lib\[obp\]"):
+    with pytest.raises(FileNotFoundError, match=r"obp, which is not installed.*pip install obp=="):
         opl.load_open_bandit()

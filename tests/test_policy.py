@@ -374,7 +374,7 @@ def test_only_two_towers_make_a_policy():
 
 @pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf")])
 def test_temperature_must_be_finite_and_not_negative(policy, temperature):
-    message = f"temperature must be finite and at least 0; got {temperature}"
+    message = f"temperature must be a finite number of at least 0; got {temperature}"
     with pytest.raises(ValueError, match=message):
         policy.at_temperature(temperature)
 

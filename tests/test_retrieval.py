@@ -76,8 +76,9 @@ def test_bad_embeddings_are_rejected(embeddings, message):
         (np.ones((2, 4)), 1, r"queries must have shape \(n, 3\); got \(2, 4\)"),
         (np.ones(3), 1, r"queries must have .*got shape \(3,\)"),
         (np.full((1, 3), np.inf), 1, "queries must be finite; row 0"),
-        (np.ones((2, 3)), 0, r"k must be in \[1, 5\], the number of items; got 0"),
-        (np.ones((2, 3)), 6, r"k must be in \[1, 5\], the number of items; got 6"),
+        (np.ones((2, 3)), 0, r"k must be an integer in \[1, 5\], the number of items; got 0"),
+        (np.ones((2, 3)), 2.0, r"k must be an integer in \[1, 5\]"),
+        (np.ones((2, 3)), 6, r"k must be an integer in \[1, 5\], the number of items; got 6"),
     ],
 )
 def test_bad_requests_are_rejected(queries, k, message):
