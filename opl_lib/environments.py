@@ -33,8 +33,8 @@ class SyntheticWorld:
         How the logit is standardised before the sigmoid. ``"logistic"`` subtracts its mean and
         divides by its standard deviation. ``"logistic_as_published"`` follows the source of
         ``obp`` 0.5.7, which subtracts mean/std and does not divide, so that nearly every q is 0
-        or 1; the article's figures were made there. Both use the exact moments over contexts and items, so that
-        every (x, a) has one q; ``obp`` uses those of each sample instead.
+        or 1; the article's figures were made there. Both use the exact moments over contexts and
+        items, so that every (x, a) has one q; ``obp`` uses those of each sample instead.
     logging_policy : callable
         ``(context, action_context) -> probabilities`` of shape (n_rounds, n_actions).
     n_eval_contexts : int
