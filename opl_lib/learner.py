@@ -20,7 +20,7 @@ from .checks import check_number
 from .feedback import BanditFeedback, check_feedback
 from .objectives import Batch, Objective, get_objective, regression
 from .optimizer import FlatAdam
-from .passes import exact, logged_only, sampled, streamed
+from .passes import Step, exact, logged_only, sampled, streamed
 from .policy import TwoTowerPolicy
 from .reward_models import cross_fit
 from .towers import TwoTower
@@ -213,12 +213,13 @@ class OffPolicyLearner:
             )
         _check_rewards(objective, feedback.reward)
         model = self._initial_model(feedback)
-        context, action_context = _tensor(feedback.context), _tensor(feedback.action_context)
+        context, items = _tensor(feedback.context), _tensor(feedback.action_context)
+        tau = self.temperature
         logged = Batch(
             torch.tensor(feedback.action), _tensor(feedback.reward), _tensor(feedback.pscore)
         )
         q_hat = self._q_hat(feedback) if objective.needs_reward_model else None
-        take_step = partial(self._pass(objective, feedback.n_actions), model, objective)
+        take_step = self._pass(objective, feedback.n_actions)
 
         self.objective_ = objective
         self.policy_ = TwoTowerPolicy(model, self.temperature)
@@ -233,13 +234,9 @@ class OffPolicyLearner:
                 values, last_good = [], optimizer.weights.clone()
                 for rows in self._rounds(feedback.n_rounds, order):
                     optimizer.zero_grad()
-                    value = take_step(
-                        context=context[rows],
-                        action_context=action_context,
-                        batch=logged.rows(rows),
-                        temperature=self.temperature,
-                        q_hat=q_hat and partial(q_hat, rows),
-                    )
+                    batch, q_hat_of = logged.rows(rows), q_hat and partial(q_hat, rows)
+                    step = Step(model, objective, context[rows], items, batch, tau, q_hat_of)
+                    value = take_step(step)
                     values.append(float(value))
                     if not math.isfinite(values[-1]):
                         break

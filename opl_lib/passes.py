@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,35 +26,44 @@ from torch import Tensor
 from .objectives import Batch, Objective
 from .towers import TwoTower
 
-QHat = Callable[[Tensor], Tensor]  # item numbers (m,) -> q̂ of the batch's rows for them, (B, m)
+
+class Step(NamedTuple):
+    """What a pass needs: the model and its objective, B rounds, and all items.
+
+    Attributes
+    ----------
+    model : TwoTower
+    objective : Objective
+    context : tensor of shape (B, dim_context)
+    action_context : tensor of shape (n_actions, dim_action_context)
+    batch : Batch
+        Without q̂.
+    temperature : float
+    q_hat : callable, optional
+        Item numbers, shape (m,), to q̂ of the batch's rounds for them, shape (B, m).
+    """
+
+    model: TwoTower
+    objective: Objective
+    context: Tensor
+    action_context: Tensor
+    batch: Batch
+    temperature: float
+    q_hat: Callable[[Tensor], Tensor] | None = None
 
 
-def logged_only(
-    model: TwoTower,
-    objective: Objective,
-    context: Tensor,
-    action_context: Tensor,
-    batch: Batch,
-    temperature: float,
-    q_hat: QHat | None = None,
-) -> Tensor:
+def logged_only(step: Step) -> Tensor:
     """One step of a regression: only the logged items are encoded, whatever the catalogue."""
+    model, objective, context, action_context, batch, *_ = step
     scores = model.score_logged(context, action_context, batch.action)
     value, gradient = objective.function(scores.detach(), batch)
     scores.backward(-gradient)
     return value
 
 
-def exact(
-    model: TwoTower,
-    objective: Objective,
-    context: Tensor,
-    action_context: Tensor,
-    batch: Batch,
-    temperature: float,
-    q_hat: QHat | None = None,
-) -> Tensor:
+def exact(step: Step) -> Tensor:
     """One step over all items at once; memory grows with B x n_actions."""
+    model, objective, context, action_context, batch, temperature, q_hat = step
     if q_hat is not None:
         batch = batch._replace(q_hat=q_hat(torch.arange(len(action_context))))
     logits = model(context, action_context) / temperature
@@ -62,17 +72,9 @@ def exact(
     return value
 
 
-def streamed(
-    model: TwoTower,
-    objective: Objective,
-    context: Tensor,
-    action_context: Tensor,
-    batch: Batch,
-    temperature: float,
-    q_hat: QHat | None = None,
-    tile: int = 4096,
-) -> Tensor:
+def streamed(step: Step, tile: int = 4096) -> Tensor:
     """One step over all items, `tile` of them at a time; the numbers of `exact`."""
+    model, objective, context, action_context, batch, temperature, q_hat = step
     u = model.context_tower(context)
     query = u.detach() / temperature
     tiles = torch.arange(len(action_context)).split(tile)
@@ -116,23 +118,14 @@ def streamed(
     return value
 
 
-def sampled(
-    model: TwoTower,
-    objective: Objective,
-    context: Tensor,
-    action_context: Tensor,
-    batch: Batch,
-    temperature: float,
-    q_hat: QHat | None = None,
-    n_sampled: int = 256,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+def sampled(step: Step, n_sampled: int = 256, generator: torch.Generator | None = None) -> Tensor:
     """One step over the logged items and one uniform sample of items, shared by the batch.
 
     Each of the sampled items stands for ``(n_actions - 1) / n_sampled`` others, which adds the log
     of that number to its logit. A sampled item that is the logged one is masked, and the others
     stand for more.
     """
+    model, objective, context, action_context, batch, temperature, q_hat = step
     items = torch.randint(len(action_context), (n_sampled,), generator=generator)
     u = model.context_tower(context)
     logged, place = torch.unique(batch.action, return_inverse=True)

@@ -56,11 +56,11 @@ def problem():
 def step(take_step, name, problem, **settings):
     """Value and gradient of all weights that a pass leaves."""
     objective = VALUE_OBJECTIVES[name]
-    arguments = {**problem, "objective": objective, **settings}
+    arguments = {**problem, "objective": objective}
     if not objective.needs_reward_model:
         arguments["q_hat"] = None
     problem["model"].zero_grad()
-    value = take_step(**arguments)
+    value = take_step(passes.Step(**arguments), **settings)
     return value, torch.cat([p.grad.reshape(-1) for p in problem["model"].parameters()])
 
 
@@ -126,7 +126,8 @@ def test_a_sample_of_the_logged_item_alone_is_finite(problem):
 
 def test_logged_only_is_the_gradient_of_the_cross_entropy(problem):
     model, batch = problem["model"], problem["batch"]
-    passes.logged_only(**{**problem, "objective": OBJECTIVES["regression"], "q_hat": None})
+    problem |= {"objective": OBJECTIVES["regression"], "q_hat": None}
+    passes.logged_only(passes.Step(**problem))
     gradient = torch.cat([p.grad.reshape(-1) for p in model.parameters()])
     model.zero_grad()
     scores = model(problem["context"], problem["action_context"])
