@@ -30,7 +30,6 @@ _MAX_STORED_Q_HAT = 2**24
 # Batches with up to this many logits are taken whole; larger ones tile by tile.
 _MAX_LOGITS = 2**22
 
-
 _SOFTMAX = ("auto", "exact", "streamed", "sampled")
 
 
@@ -161,9 +160,10 @@ class OffPolicyLearner:
         check_number("learning_rate", self.learning_rate, Real, above=0)
         check_number("temperature", self.temperature, Real, above=0)
         check_number("weight_decay", self.weight_decay, Real, least=0)
-        for name in ("shuffle", "progress"):
-            if getattr(self, name) not in (True, False, None):
-                raise ValueError(f"{name} must be True or False; got {getattr(self, name)!r}.")
+        if self.shuffle not in (True, False):
+            raise ValueError(f"shuffle must be True or False; got {self.shuffle!r}.")
+        if self.progress not in (True, False, None):
+            raise ValueError(f"progress must be True, False or None; got {self.progress!r}.")
         if self.model is not None and not isinstance(self.model, TwoTower):
             raise ValueError(f"model must be a TwoTower or None; got {type(self.model).__name__}.")
 
@@ -298,7 +298,7 @@ class OffPolicyLearner:
             random_state=int(self.random_state),
         )
 
-    def _pass(self, objective: Objective, n_actions: int) -> Callable[..., Tensor]:
+    def _pass(self, objective: Objective, n_actions: int) -> Callable[[Step], Tensor]:
         """Choose from the sizes how a step sees the items."""
         softmax = self.softmax
         if objective.is_regression:

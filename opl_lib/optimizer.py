@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class FlatAdam:
-    """Adam with L2 weight decay, maximising nothing: call ``step`` after ``backward`` of a loss.
+    """Adam with L2 weight decay: ``step`` lowers the loss whose ``backward`` was called.
 
     Parameters
     ----------

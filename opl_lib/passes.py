@@ -108,8 +108,8 @@ def streamed(step: Step, tile: int = 4096) -> Tensor:
         gradient_z = gradient[:, 1:] * share
         if q_hat is not None:
             gradient_z += pi_rest * share * (q_hat(items) - q_rest[:, None]) / len(query)
-        rows = ((batch.action >= items[0]) & (batch.action <= items[-1])).nonzero()[:, 0]
-        gradient_z[rows, batch.action[rows] - items[0]] = gradient[rows, 0]
+        rows, columns = _logged_in(items, batch)
+        gradient_z[rows, columns] = gradient[rows, 0]
         gradient_u += gradient_z @ v.detach() / temperature
         if v.requires_grad:  # not if the item tower is frozen
             v.backward(-gradient_z.T @ query)
@@ -146,6 +146,11 @@ def sampled(step: Step, n_sampled: int = 256, generator: torch.Generator | None 
 
 def _without_logged(z: Tensor, items: Tensor, batch: Batch) -> Tensor:
     """Mask each row's logged item in a tile of consecutive items."""
-    rows = ((batch.action >= items[0]) & (batch.action <= items[-1])).nonzero()[:, 0]
-    z[rows, batch.action[rows] - items[0]] = -math.inf
+    z[_logged_in(items, batch)] = -math.inf
     return z
+
+
+def _logged_in(items: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Rows whose logged item is in a tile of consecutive items, and its columns there."""
+    rows = ((batch.action >= items[0]) & (batch.action <= items[-1])).nonzero()[:, 0]
+    return rows, batch.action[rows] - items[0]

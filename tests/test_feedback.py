@@ -562,3 +562,80 @@ def test_support_report_prints_its_numbers(columns):
 def test_support_report_rejects_what_is_no_policy(columns, policy, error, message):
     with pytest.raises(error, match=message):
         opl.BanditFeedback(**columns).support_report(policy)
+
+
+# ---- values that are nearly right, missing or ambiguous
+
+
+def test_a_pscore_that_rounding_put_above_one_is_one(columns):
+    columns["pscore"] = np.array([0.5, 0.25, 0.25, 1.0000001], dtype=np.float32)
+    assert columns["pscore"][3] > 1
+    assert opl.BanditFeedback(**columns).pscore[3] == 1
+    columns["pscore"] = np.array([0.5, 0.25, 0.25, 1.001])
+    with pytest.raises(ValueError, match=r"row 3 has 1.001.*above 1 is no probability"):
+        opl.BanditFeedback(**columns)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT])
+@pytest.mark.parametrize("name", ["user_id", "timestamp"])
+def test_a_missing_label_is_named_with_its_row(columns, name, missing):
+    columns[name] = np.array(["a", "b", missing, "c"], dtype=object)
+    with pytest.raises(ValueError, match=f"{name} is missing in row 2"):
+        opl.BanditFeedback(**columns)
+
+
+def test_labels_of_mixed_types_are_rejected_at_once(columns):
+    columns["user_id"] = np.array(["a", 1, "b", 2], dtype=object)
+    with pytest.raises(ValueError, match=r"user_id cannot be sorted: .* one type"):
+        opl.BanditFeedback(**columns)
+
+
+def test_a_missing_position_is_named_with_its_row(columns):
+    columns["position"] = np.array([0, np.nan, 1, 2])
+    with pytest.raises(ValueError, match="position is missing in row 1"):
+        opl.BanditFeedback(**columns)
+
+
+@pytest.mark.parametrize("name", ["context", "action", "reward", "pscore", "user_id"])
+def test_masked_values_are_not_read_through_their_mask(columns, name):
+    values = np.asarray(columns[name])
+    mask = np.zeros(values.shape, dtype=bool)
+    mask[2] = True
+    columns[name] = np.ma.masked_array(values, mask)
+    with pytest.raises(ValueError, match=f"{name} is masked in row 2"):
+        opl.BanditFeedback(**columns)
+    columns[name] = np.ma.masked_array(values, np.zeros_like(mask))
+    opl.BanditFeedback(**columns)
+
+
+def from_frame(clicks, **changes):
+    items = pd.DataFrame({"id": ["a", "b"], "price": [1.0, 2.0]})
+    roles = {"context": ["age"], "action": "item", "reward": "click", "pscore": "p"}
+    return opl.BanditFeedback.from_dataframe(
+        clicks, **{**roles, "items": items, "item_id": "id", **changes}
+    )
+
+
+def test_ambiguous_frames_are_rejected():
+    clicks = pd.DataFrame({"age": [0.1, 0.2], "item": ["a", "b"], "click": [0, 1], "p": [0.5, 0.5]})
+    assert from_frame(clicks).n_rounds == 2
+    with pytest.raises(ValueError, match="item_features must name at least one column"):
+        from_frame(clicks, item_features=[])
+    twice = pd.concat([clicks, clicks[["age"]]], axis=1)
+    with pytest.raises(ValueError, match="several columns called 'age'"):
+        from_frame(twice)
+    polars = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"lazy; call \.collect"):
+        from_frame(polars.from_pandas(clicks.astype({"item": object})).lazy())
+
+
+def test_parts_of_a_log_share_its_items(columns):
+    log = opl.BanditFeedback(**columns)
+    assert log[:2].action_context is log.action_context
+
+
+def test_splitting_by_group_keeps_string_users_whole(columns):
+    columns["user_id"] = np.array(["x", "y", "x", "z"])
+    first, second = opl.BanditFeedback(**columns).split_by_group(0.34, random_state=0)
+    assert not set(first.user_id) & set(second.user_id)
+    assert sorted([*first.user_id, *second.user_id]) == ["x", "x", "y", "z"]

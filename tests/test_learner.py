@@ -342,6 +342,29 @@ def test_towers_that_draw_do_so_in_training_only_and_from_the_seed(dropout_tower
     assert not torch.equal(weights(), start)
 
 
+class ModeSpy(torch.nn.Linear):
+    """A tower that notes whether it is in training mode, at every call with gradients."""
+
+    def __init__(self):
+        super().__init__(3, 2)
+        self.modes = []
+
+    def forward(self, x):
+        if torch.is_grad_enabled():
+            self.modes.append(self.training)
+        return super().forward(x)
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def test_every_step_of_every_epoch_is_in_training_mode(small_log):
+    spy = ModeSpy()
+    towers = opl.TwoTower(spy, torch.nn.Linear(2, 2)).eval()
+    make_learner("ips", model=towers, epochs=3, batch_size=60).fit(small_log)
+    assert spy.modes == [True] * 3 * 2
+
+
 def test_looking_at_a_policy_leaves_its_towers_in_their_mode(dropout_towers, small_log):
     dropout_towers.train()
     policy = opl.TwoTowerPolicy(dropout_towers)
@@ -664,6 +687,12 @@ def test_set_params_names_the_settings_there_are():
         ValueError, match=r"'lr' is not a setting; the settings are .*learning_rate"
     ):
         make_learner().set_params(lr=1e-3)
+
+
+@pytest.mark.parametrize("bad", [{"shuffle": "no"}, {"shuffle": None}, {"progress": "yes"}])
+def test_switches_are_true_or_false(bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be True"):
+        opl.OffPolicyLearner(**bad)
 
 
 @pytest.mark.parametrize("edge", [{"weight_decay": 0}, {"hidden": ()}, {"random_state": 0}])
