@@ -7,6 +7,9 @@ Every objective is to be maximised, and takes
 - ``batch``, a `Batch` of B logged rounds;
 
 and returns its value, a scalar, and the gradient of that value with respect to ``logits``.
+
+Shapes count from the right: the objectives of this module also take a leading axis of K models,
+``logits`` of shape (K, B, n_actions) with a batch each, and return K values.
 """
 
 from __future__ import annotations
@@ -73,9 +76,9 @@ def linear_value(logits: Tensor, pseudo_reward: Tensor) -> tuple[Tensor, Tensor]
     >>> value, gradient
     (tensor(0.5000), tensor([[ 0.2500, -0.2500]]))
     """
-    pi = torch.softmax(logits, dim=1)
-    value = (pi * pseudo_reward).sum(dim=1, keepdim=True)
-    return value.mean(), pi * (pseudo_reward - value) / len(logits)
+    pi = torch.softmax(logits, dim=-1)
+    value = (pi * pseudo_reward).sum(dim=-1, keepdim=True)
+    return value.mean(dim=(-2, -1)), pi * (pseudo_reward - value) / logits.shape[-2]
 
 
 def ips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -98,8 +101,8 @@ def ips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     ----------
     Horvitz and Thompson, JASA 1952; Dudík, Langford and Li, ICML 2011, section 2.
     """
-    weighted_reward = (batch.reward / batch.pscore)[:, None]
-    h = torch.zeros_like(logits).scatter_(1, batch.action[:, None], weighted_reward)
+    weighted_reward = (batch.reward / batch.pscore)[..., None]
+    h = torch.zeros_like(logits).scatter_(-1, batch.action[..., None], weighted_reward)
     return linear_value(logits, h)
 
 
@@ -144,9 +147,9 @@ def dr(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     ----------
     Dudík, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011, equation 1.
     """
-    q_hat, logged = _q_hat(batch), batch.action[:, None]
-    residual = (batch.reward[:, None] - q_hat.gather(1, logged)) / batch.pscore[:, None]
-    return linear_value(logits, q_hat.scatter_add(1, logged, residual))
+    q_hat, logged = _q_hat(batch), batch.action[..., None]
+    residual = (batch.reward[..., None] - q_hat.gather(-1, logged)) / batch.pscore[..., None]
+    return linear_value(logits, q_hat.scatter_add(-1, logged, residual))
 
 
 def regression(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -165,8 +168,10 @@ def regression(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     gradient : tensor of shape (B,)
         ``(r_i − sigmoid(s_i)) / B``.
     """
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, batch.reward)
-    return -loss, (batch.reward - torch.sigmoid(scores)) / len(scores)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(
+        scores, batch.reward, reduction="none"
+    )
+    return -loss.mean(dim=-1), (batch.reward - torch.sigmoid(scores)) / scores.shape[-1]
 
 
 def squared_error(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -186,7 +191,7 @@ def squared_error(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         ``2 (r_i − s_i) / B``.
     """
     residual = batch.reward - scores
-    return -residual.square().mean(), 2 * residual / len(scores)
+    return -residual.square().mean(dim=-1), 2 * residual / scores.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -208,6 +213,9 @@ class Objective:
         sample the items of a large catalogue, and calls the function with fewer columns: column 0
         is the logged item, ``batch.action`` is 0, and the others stand for all other items. An
         entropy bonus or a look-up by item number does not collapse.
+    stacks : bool
+        Say True if the function also takes a leading axis of models, (K, B, n_actions), and returns
+        K values. `fit_many` may then train K models as one.
 
     Examples
     --------
@@ -223,6 +231,7 @@ class Objective:
     needs_reward_model: bool = False
     to_reward: Callable[[Tensor], Tensor] | None = None
     collapses: bool = False
+    stacks: bool = False
 
     @property
     def is_regression(self) -> bool:
@@ -235,11 +244,11 @@ def _identity(scores: Tensor) -> Tensor:
 
 
 OBJECTIVES = {
-    "regression": Objective(regression, to_reward=torch.sigmoid),
-    "squared_error": Objective(squared_error, to_reward=_identity),
-    "dm": Objective(dm, needs_reward_model=True, collapses=True),
-    "ips": Objective(ips, collapses=True),
-    "dr": Objective(dr, needs_reward_model=True, collapses=True),
+    "regression": Objective(regression, to_reward=torch.sigmoid, stacks=True),
+    "squared_error": Objective(squared_error, to_reward=_identity, stacks=True),
+    "dm": Objective(dm, needs_reward_model=True, collapses=True, stacks=True),
+    "ips": Objective(ips, collapses=True, stacks=True),
+    "dr": Objective(dr, needs_reward_model=True, collapses=True, stacks=True),
 }
 
 
