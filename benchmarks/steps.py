@@ -1,103 +1,155 @@
-"""Time a training step of `opl_lib` against one of the article's loop.
+"""A training step against one of the article's loop: ratios of interleaved medians."""
 
-    python benchmarks/steps.py [--rounds 5]
+from __future__ import annotations
 
-Both run in turn on the same log and the printed ratios are of medians, so that what else the
-machine does touches both. One thread. Data loading and all that a fit does once are included.
-"""
-
-import argparse
-import time
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Mapping
+from typing import Any
 
 import article_loop
-import numpy as np
-import torch
+from measure import Run, Tick, interleaved, make_log, row, ticking
 
 import opl_lib as opl
 
-BATCH_SIZE = 10
-
-# name, items, updates, objective, settings of the learner
-CASES = [
-    ("IPS, 10 items", 10, 300, "ips", {}),
-    ("regression, 10 items", 10, 300, "regression", {}),
-    ("IPS exact, 5,000 items", 5000, 30, "ips", {"softmax": "exact"}),
-    ("IPS streamed, 5,000 items", 5000, 30, "ips", {"softmax": "streamed"}),
-    ("IPS sampled, 5,000 items", 5000, 30, "ips", {"softmax": "sampled"}),
-    ("regression, 5,000 items", 5000, 30, "regression", {}),
-]
-
-
-def make_log(n_rounds: int, n_actions: int) -> opl.BanditFeedback:
-    rng = np.random.default_rng(0)
-    return opl.BanditFeedback(
-        context=rng.normal(size=(n_rounds, 50)),
-        action=rng.integers(n_actions, size=n_rounds),
-        reward=rng.integers(2, size=n_rounds),
-        pscore=np.full(n_rounds, 1 / n_actions),
-        action_context=rng.uniform(size=(n_actions, 50)),
-    )
+OBJECTIVES = ("ips", "dr", "regression")
+STACKS = (5, 20)
+SAMPLES = (256, 64)
+SETTINGS = {
+    "learning_rate": 1e-5,
+    "weight_decay": 1e-6,
+    "shuffle": False,
+    "progress": False,
+    "epochs": 10**6,
+}
 
 
-def interleaved(functions: list[Callable[[], None]], rounds: int) -> list[float]:
-    """Median seconds of each function, called in turn."""
-    seconds = [[] for _ in functions]
-    for _ in range(rounds):
-        for function, times in zip(functions, seconds, strict=True):
-            start = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - start)
-    return [median(times) for times in seconds]
-
-
-def one_epoch_each(items: int, updates: int, objective: str, settings: dict) -> list[Callable]:
-    """The article's loop and the learner, ready to make the same updates."""
-    log = make_log(BATCH_SIZE * updates, items)
-    same = {"epochs": 1, "batch_size": BATCH_SIZE, "learning_rate": 1e-5, "weight_decay": 1e-6}
-    learner = opl.OffPolicyLearner(objective, shuffle=False, **same, **settings)
+def run(quick: bool) -> list[dict[str, Any]]:
+    rounds, n_items = (1, 500) if quick else (5, 5_000)
     return [
-        lambda: article_loop.train(log, objective, BATCH_SIZE),
-        lambda: learner.fit(log),
+        *small_steps(rounds, n_steps=20 if quick else 200),
+        *many_items(rounds, n_items, n_steps=3 if quick else 15),
+        *growth(rounds, n_items, 2_000 if quick else 1_000_000, n_steps=10 if quick else 40),
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="times each side runs")
-    rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
-    against_the_article(rounds)
-    growth_with_the_catalogue(rounds)
+def small_steps(rounds: int, n_steps: int) -> list[dict[str, Any]]:
+    """Ten items, batches of ten: one fit, and stacks of fits."""
+    rows = []
+    for objective in OBJECTIVES:
+        runs = {k: library(objective, 10, n_models=k) for k in (1, *STACKS)}
+        article = {"article": article_run(objective, 10)}
+        seconds = interleaved({**article, **runs}, n_steps, rounds)
+        for k in runs:
+            case, goal = f"stack of {k}, 10 items", (8, 13)
+            if k == 1:
+                case, goal = "one fit, 10 items", (2, 6)
+            pair = {"article": seconds["article"], "opl_lib": seconds[k] / k}
+            sizes = {"n_actions": 10, "batch_size": 10}
+            rows += compared(case, objective, pair, goal, **sizes)
+    return rows
 
 
-def against_the_article(rounds: int) -> None:
-    print(f"{'':<28}{'article':>10}{'opl_lib':>10}   ratio")
-    for name, items, updates, objective, settings in CASES:
-        pair = one_epoch_each(items, updates, objective, settings)
-        interleaved(pair, 1)  # the first calls import and allocate
-        theirs, ours = (1000 * s / updates for s in interleaved(pair, rounds))
-        print(f"{name:<28}{theirs:>7.2f} ms{ours:>7.2f} ms{theirs / ours:>7.1f}x")
+def many_items(rounds: int, n_items: int, n_steps: int) -> list[dict[str, Any]]:
+    """A large catalogue, each way to see it, against the article's batches of ten."""
+    rows = []
+    for objective in OBJECTIVES:
+        runs = {"article": article_run(objective, n_items)}
+        if objective == "regression":
+            runs["logged"] = library(objective, n_items)
+        else:
+            runs["exact"] = library(objective, n_items, softmax="exact")
+            large = {"batch_size": 1000, "n_rounds": 40_000}
+            runs["exact, batch 1,000"] = library(objective, n_items, softmax="exact", **large)
+            runs |= {
+                f"sampled {s}": library(objective, n_items, softmax="sampled", n_sampled=s)
+                for s in SAMPLES
+            }
+        goals = {
+            "logged": (18, 40),
+            "exact": (1.2, 1.6),
+            "exact, batch 1,000": (20, 35),
+            **{f"sampled {s}": (8, 15) for s in SAMPLES},
+        }
+        seconds = interleaved(runs, n_steps, rounds)
+        for way in list(runs)[1:]:
+            batch_size = 1000 if "1,000" in way else 10
+            pair = {"article": seconds["article"], "opl_lib": seconds[way]}
+            sizes = {"n_actions": n_items, "batch_size": batch_size}
+            case = f"{way}, {n_items:,} items"
+            rows += compared(case, objective, pair, goals[way], rounds=batch_size / 10, **sizes)
+    return rows
 
 
-def growth_with_the_catalogue(rounds: int, small: int = 5_000, large: int = 1_000_000) -> None:
-    """What a step costs, by a clock read after each epoch: without the set-up of a fit."""
-    print(f"\n{'':<28}{small:>10,}{large:>11,}   ratio, items")
-    updates = 100
-    logs = [make_log(BATCH_SIZE * updates, items) for items in (small, large)]
-    for name, objective in (("regression", "regression"), ("IPS sampled", "ips")):
-        learner = opl.OffPolicyLearner(
-            objective, softmax="sampled", batch_size=BATCH_SIZE, epochs=6, progress=False
-        )
-        milliseconds = [[], []]
-        for _ in range(rounds):
-            for log, epochs in zip(logs, milliseconds, strict=True):
-                learner.fit(log, callbacks={"clock": lambda policy: time.perf_counter()})
-                epochs.extend(1000 * np.diff(learner.history_["clock"])[1:] / updates)
-        few, many = map(median, milliseconds)
-        print(f"{name:<28}{few:>7.2f} ms{many:>8.2f} ms{many / few:>7.1f}x")
+def growth(rounds: int, few: int, many: int, n_steps: int) -> list[dict[str, Any]]:
+    """The ways whose cost should not depend on the number of items."""
+    rows = []
+    ways = {"logged": ("regression", {}), "sampled 256": ("ips", {"softmax": "sampled"})}
+    for way, (objective, settings) in ways.items():
+        runs = {
+            f"{n:,} items": library(objective, n, n_rounds=1000, **settings) for n in (few, many)
+        }
+        case = f"{way}, {many:,} items over {few:,}"
+        sides = interleaved(runs, n_steps, rounds)
+        small, large = sides.values()
+        rows += [row(case, side, 1000 * s, "ms", objective=objective) for side, s in sides.items()]
+        rows.append(row(case, "ratio", large / small, "", (1.5, 1.3), objective=objective))
+    return rows
 
 
-if __name__ == "__main__":
-    main()
+def article_run(objective: str, n_actions: int) -> Run:
+    log = make_log(300, n_actions)
+    return lambda tick: article_loop.train(log, objective, epochs=10**6, tick=tick)
+
+
+def library(
+    objective: str,
+    n_actions: int,
+    n_models: int = 1,
+    batch_size: int = 10,
+    n_rounds: int = 4000,
+    **settings: Any,
+) -> Run:
+    """Fits side by side. With DR, 4,000 rounds and 5,000 items, q̂ is made anew in each step."""
+    log = make_log(n_rounds, n_actions)
+    # The head of a sampled softmax is there from the second epoch on.
+    after = n_rounds // batch_size if settings.get("softmax") == "sampled" else 0
+    if objective == "dr":
+        settings |= {"reward_model": Fitted(n_actions), "n_folds": 1}
+
+    def run(tick: Tick) -> None:
+        clocked = ticking(objective, tick, after)
+        same = {**SETTINGS, "batch_size": batch_size, **settings}
+        learners = [
+            opl.OffPolicyLearner(clocked, random_state=seed, **same) for seed in range(n_models)
+        ]
+        opl.fit_many(learners, log)
+
+    return run
+
+
+class Fitted:
+    """The default reward model, fitted before: what fitting costs is no part of a step."""
+
+    def __init__(self, n_actions: int) -> None:
+        learner = opl.OffPolicyLearner("regression", epochs=1, progress=False)
+        self.model = learner.fit(make_log(1000, n_actions))
+        self.predict_reward, self.predictor = self.model.predict_reward, self.model.predictor
+
+    def fit(self, feedback: opl.BanditFeedback) -> Fitted:
+        return self
+
+
+def compared(
+    case: str,
+    objective: str,
+    seconds: Mapping[str, float],
+    goal: tuple[float, float],
+    rounds: float = 1,
+    **sizes: int,
+) -> list[dict[str, Any]]:
+    """Rows of two sides and of their ratio, for a step that takes some times as many rounds."""
+    rows = [
+        row(case, side, 1000 * s, "ms", objective=objective, **sizes)
+        for side, s in seconds.items()
+    ]
+    ratio = rounds * seconds["article"] / seconds["opl_lib"]
+    return [*rows, row(case, "ratio", ratio, "", goal, objective=objective, **sizes)]

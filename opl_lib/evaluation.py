@@ -1,20 +1,17 @@
-"""Off-policy evaluation: estimates of the policy value from per-row terms.
-
-Each estimator is a function to terms whose mean is the estimate, so that the standard error and
-the interval are computed in one place, whatever the estimator.
-"""
+"""Off-policy evaluation: estimates of the policy value from a log, with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .checks import action_probabilities, for_items, reward_predictions, row_chunks
+from .estimators import FORMS, Estimator, Terms, as_estimator
 from .feedback import BanditFeedback, check_feedback
+from .intervals import Interval, shows_its_error
 from .learner import default_reward_model
 from .reward_models import CrossFittedRewardModel, cross_fit
 from .support import effective_sample_size, standard_error, weight_diagnostics
@@ -23,63 +20,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What the estimators need of a policy on a log, each of shape (n_rounds,).
-
-    Attributes
-    ----------
-    reward : array
-    weight : array
-        Importance weights ``π(a_i|x_i) / π_0(a_i|x_i)``.
-    q_logged : array or None
-        ``q̂(x_i, a_i)``.
-    q_policy : array or None
-        ``Σ_a π(a|x_i) q̂(x_i, a)``.
-    """
-
-    reward: np.ndarray
-    weight: np.ndarray
-    q_logged: np.ndarray | None = None
-    q_policy: np.ndarray | None = None
-
-
-def _dm(terms: Terms) -> np.ndarray:
-    return terms.q_policy
-
-
-def _ips(terms: Terms) -> np.ndarray:
-    return terms.weight * terms.reward
-
-
-def _snips(terms: Terms) -> np.ndarray:
-    # Linearised around the ratio, so that the terms carry its delta-method standard error.
-    mean_weight = terms.weight.mean()
-    if mean_weight == 0:
-        return np.full_like(terms.weight, np.nan)
-    value = (terms.weight * terms.reward).mean() / mean_weight
-    return value + terms.weight * (terms.reward - value) / mean_weight
-
-
-def _dr(terms: Terms) -> np.ndarray:
-    return terms.q_policy + terms.weight * (terms.reward - terms.q_logged)
-
-
-ESTIMATORS: dict[str, Callable[[Terms], np.ndarray]] = {
-    "dm": _dm,
-    "ips": _ips,
-    "snips": _snips,
-    "dr": _dr,
-}
-_NEED_REWARD_MODEL = {"dm", "dr"}
-
-
 def evaluate(
     policy: Any,
     feedback: BanditFeedback,
-    estimators: Sequence[str] = ("ips", "snips", "dr"),
+    estimators: Sequence[str | Estimator] = ("ips", "snips", "dr"),
     reward_model: Any = None,
     confidence: float = 0.95,
+    interval: str = "normal",
+    difference: bool = False,
+    reward_range: tuple[float, float] | None = None,
+    max_weight: float | None = None,
+    random_state: int = 0,
 ) -> pd.DataFrame:
     """Estimate the value of a policy from a log that it was not learned on.
 
@@ -90,40 +41,66 @@ def evaluate(
         arguments, that returns probabilities of shape (n, n_actions).
     feedback : BanditFeedback
         Held-out rounds. On the rounds a policy was trained on, every estimate is too high.
-    estimators : sequence of {"dm", "ips", "snips", "dr"}
-        Direct method, inverse propensity scoring, its self-normalised form, doubly robust.
+    estimators : sequence of str or Estimator
+        Names such as ``"ips"``, or `Estimator` with a limit of its own; all are listed there.
     reward_model : fitted reward model, optional
-        The q̂ of ``"dm"`` and ``"dr"``, fitted on other rounds, or by `cross_fit` on exactly these:
-        a part of the log that was cross-fitted counts as other rounds, and is judged by models that
-        saw it. If not given, two towers are cross-fitted on `feedback`.
+        The q̂ of ``"dm"`` and the doubly robust estimators, fitted on other rounds, or by
+        `cross_fit` on exactly these: a part of the log that was cross-fitted counts as other
+        rounds, and is judged by models that saw it. If not given, two towers are cross-fitted on
+        `feedback`.
     confidence : float in (0, 1)
-        Of the two-sided interval, from the normal approximation.
+        Of the two-sided interval. Either end alone is a one-sided bound of confidence
+        ``(1 + confidence) / 2``.
+    interval : {"normal", "student_t", "bootstrap", "empirical_bernstein"}
+        How the interval is made; see the notes.
+    difference : bool
+        Estimate ``V(π) − V(π_0)`` in place of ``V(π)``: is the policy better than the one that made
+        the log? Every row gives both values, so their common noise cancels, and the interval is
+        narrower than two separate ones suggest, most of all for a policy close to ``π_0``.
+    reward_range : tuple of two floats, optional
+        The smallest and the largest possible reward; for ``"empirical_bernstein"`` only.
+    max_weight : float, optional
+        The largest possible weight over all contexts and items; for ``"empirical_bernstein"``
+        only. It is ``n_actions`` if the log was made uniformly. The largest weight seen is no such
+        bound.
+    random_state : int
+        Fixes the resamples of ``"bootstrap"``.
 
     Returns
     -------
     pandas.DataFrame
-        One row an estimator: ``policy_value``, ``std_error``, ``ci_lower``, ``ci_upper``, and for
-        the estimators that weight, how far to trust them: ``ess`` (effective sample size),
-        ``mean_weight`` (should be 1), ``max_weight``, and ``ess_reward``, the effective number of
-        rounds that carry a reward, ``(Σ w r)² / Σ (w r)²``: with fewer than about ten the interval
-        is too narrow. DM has no interval.
+        One row an estimator: ``policy_value`` (or ``difference``), ``std_error``, ``ci_lower``,
+        ``ci_upper``, and for the estimators that weight, how far to trust them: ``ess`` (effective
+        sample size), ``mean_weight`` (should be 1), ``max_weight``, and ``ess_reward``, the
+        effective number of rounds that carry a reward, ``(Σ w r)² / Σ (w r)²``: with fewer than
+        about ten the interval is too narrow. DM has no interval. With ``"empirical_bernstein"``
+        also ``term_min`` and ``term_max``, the range used.
 
     Raises
     ------
     ValueError
-        For an unknown estimator, a confidence out of range, or a policy that returns no
-        probabilities.
+        For an unknown estimator or interval, a confidence out of range, a policy that returns no
+        probabilities, or ``"empirical_bernstein"`` where the terms have no known bound.
 
     Notes
     -----
-    The standard error is that of the mean of per-row terms; for SNIPS, of the linearised ratio. It
-    is NaN for DM, whose error is that of q̂ and not seen in its terms, and where no round has any
-    weight. The normal approximation is poor if few rounds carry a reward or `ess` is small.
+    The standard error is that of the mean of per-row terms; for a self-normalised estimate, of the
+    linearised ratio. It is NaN for DM, whose error is that of q̂ and not seen in its terms, and
+    where no round has any weight. Clipping, switching and shrinking bias an estimate, and no
+    interval here knows of that.
+
+    ``"normal"`` and ``"student_t"`` add standard errors to the estimate, and are poor if few rounds
+    carry a reward or `ess` is small. ``"bootstrap"`` takes percentiles over 1,000 resamples of the
+    rows, each with the same q̂, and cannot see a rare large weight that the log does not hold.
+    ``"empirical_bernstein"`` holds for every log length, at the price of width: it needs
+    `reward_range` and, for estimators that do not limit their weights, `max_weight`. All of them
+    take the rows to be independent. A q̂ cross-fitted on the same rows bends that a little.
 
     References
     ----------
-    Dudík, Langford and Li, ICML 2011 (DM, IPS, DR); Swaminathan and Joachims, "The self-normalized
-    estimator for counterfactual learning", NeurIPS 2015 (SNIPS).
+    The estimators: see `Estimator`. Maurer and Pontil, "Empirical Bernstein bounds and sample
+    variance penalization", COLT 2009, Theorem 4; Efron and Tibshirani, "An introduction to the
+    bootstrap", 1993, chapter 13.
 
     Examples
     --------
@@ -134,40 +111,65 @@ def evaluate(
     >>> ips = opl.evaluate(policy, log, estimators=["ips", "snips"]).loc["ips"]
     >>> bool(ips.ci_lower < world.policy_value(policy) < ips.ci_upper)
     True
+    >>> close = opl.evaluate(opl.epsilon_greedy(0.9), log, ["ips"], difference=True).loc["ips"]
+    >>> bool(close.std_error < ips.std_error / 2)  # the logging policy here is uniform
+    True
     """
     import pandas as pd
 
     check_feedback(feedback)
-    unknown = [name for name in estimators if name not in ESTIMATORS]
-    if unknown or isinstance(estimators, str) or not estimators:
-        raise ValueError(f"estimators must be a list of {sorted(ESTIMATORS)}; got {estimators!r}.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1); got {confidence}.")
-    if _NEED_REWARD_MODEL.intersection(estimators) and reward_model is None:
+    estimators = _estimators(estimators)
+    check_confidence(confidence)
+    how = Interval(interval, reward_range, max_weight, random_state)
+    if any(estimator.needs_reward_model for estimator in estimators) and reward_model is None:
         reward_model = cross_fit(default_reward_model(feedback.reward), feedback)
     terms = policy_terms(policy, feedback, reward_model)
-    diagnostics = weight_diagnostics(terms.weight)
-    del diagnostics["mean_weight_se"]
-    diagnostics["ess_reward"] = effective_sample_size(terms.weight * terms.reward)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    rows = []
-    for name in estimators:
-        per_row = ESTIMATORS[name](terms)
-        value, error = float(per_row.mean()), standard_error(per_row)
-        if name == "dm" or diagnostics["ess"] == 0:
-            error = float("nan")
-        shown = {} if name == "dm" else diagnostics
-        rows.append(
-            {
-                "estimator": name,
-                "policy_value": value,
-                "std_error": error,
-                "ci_lower": value - z * error,
-                "ci_upper": value + z * error,
-                **shown,
-            }
+    if difference:
+        terms = terms.against_logging()
+    rows = [estimate(estimator, terms, how, (1 - confidence) / 2) for estimator in estimators]
+    table = pd.DataFrame(rows, index=pd.Index([str(e) for e in estimators], name="estimator"))
+    return table.rename(columns={"value": "difference" if difference else "policy_value"})
+
+
+def estimate(estimator: Estimator, terms: Terms, how: Interval, tail: float) -> dict[str, float]:
+    """One row of a table: the estimate, its error and bounds, and the diagnostics."""
+    per_row = estimator.per_row(terms)
+    lower, upper = how.bounds(estimator, terms, tail)
+    shown = shows_its_error(estimator, terms)
+    row = {
+        "value": float(per_row.mean()),
+        "std_error": standard_error(per_row) if shown else math.nan,
+        "ci_lower": lower,
+        "ci_upper": upper,
+    }
+    if how.kind == "empirical_bernstein":
+        row["term_min"], row["term_max"] = how.term_range(estimator, terms)
+    return row | (diagnostics(terms) if estimator.weighs else {})
+
+
+def diagnostics(terms: Terms) -> dict[str, float]:
+    """How far the weights let an estimate be trusted."""
+    shown = weight_diagnostics(terms.weight)
+    del shown["mean_weight_se"]
+    return {**shown, "ess_reward": effective_sample_size(terms.weight * terms.reward)}
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise unless `confidence` is a probability."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1); got {confidence}.")
+
+
+def _estimators(estimators: Any) -> list[Estimator]:
+    known = not isinstance(estimators, str) and all(
+        isinstance(estimator, Estimator) or estimator in FORMS for estimator in estimators
+    )
+    if not known or len(estimators) == 0:
+        raise ValueError(
+            f"estimators must be a list of {sorted(FORMS)}, or of opl.Estimator with such a name; "
+            f"got {estimators!r}."
         )
-    return pd.DataFrame(rows).set_index("estimator")
+    return [as_estimator(estimator) for estimator in estimators]
 
 
 def policy_terms(policy: Any, feedback: BanditFeedback, reward_model: Any = None) -> Terms:
@@ -176,9 +178,7 @@ def policy_terms(policy: Any, feedback: BanditFeedback, reward_model: Any = None
     policy = for_items(policy, feedback.action_context)
     pi_logged = np.empty(n)
     q_logged, q_policy = (np.empty(n), np.empty(n)) if reward_model is not None else (None, None)
-    is_own_log = isinstance(reward_model, CrossFittedRewardModel) and _same_rows(
-        reward_model.feedback, feedback
-    )
+    is_own_log = isinstance(reward_model, CrossFittedRewardModel) and reward_model.is_for(feedback)
     for rows in row_chunks(n, feedback.n_actions):
         context, action = feedback.context[rows], feedback.action[rows]
         pi = action_probabilities(policy, context, feedback.action_context)
@@ -191,10 +191,3 @@ def policy_terms(policy: Any, feedback: BanditFeedback, reward_model: Any = None
                 q_hat = reward_predictions(reward_model, context, feedback.action_context)
             q_logged[rows], q_policy[rows] = q_hat[place], (pi * q_hat).sum(axis=1)
     return Terms(feedback.reward, pi_logged / feedback.pscore, q_logged, q_policy)
-
-
-def _same_rows(one: BanditFeedback, other: BanditFeedback) -> bool:
-    names = ("action", "reward", "pscore", "context")
-    return one is other or all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in names
-    )

@@ -24,7 +24,10 @@ from .checks import (
 )
 from .support import SupportReport, weight_diagnostics
 
-_PER_ROW = ("context", "action", "reward", "pscore", "position", "user_id", "timestamp")
+_PER_ROW = (
+    *("context", "action", "reward", "pscore"),
+    *("position", "user_id", "timestamp", "cluster_pscore"),
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,6 +55,9 @@ class BanditFeedback:
         Groups for `split_by_group`: users, sessions or queries.
     timestamp : array of shape (n_rounds,), optional
         Sortable times for `split_by_time`.
+    cluster_pscore : array of shape (n_rounds,), optional
+        The probability in (0, 1] with which the logging policy showed an item of this item's
+        cluster; for the objectives `mips`, `offcem` and `potec`.
 
     Raises
     ------
@@ -84,6 +90,7 @@ class BanditFeedback:
     position: np.ndarray | None = None
     user_id: np.ndarray | None = None
     timestamp: np.ndarray | None = None
+    cluster_pscore: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         context = feature_matrix("context", self.context)
@@ -100,10 +107,13 @@ class BanditFeedback:
             "context": context,
             "action": integers("action", self.action),
             "reward": numbers("reward", self.reward, ndim=1),
-            "pscore": round_down_to_one(numbers("pscore", self.pscore, ndim=1, check_finite=False)),
+            "pscore": _probabilities("pscore", self.pscore),
             "position": None if self.position is None else integers("position", self.position),
             "user_id": None if self.user_id is None else labels("user_id", self.user_id),
             "timestamp": None if self.timestamp is None else labels("timestamp", self.timestamp),
+            "cluster_pscore": None
+            if self.cluster_pscore is None
+            else _probabilities("cluster_pscore", self.cluster_pscore),
         }
         for name, column in columns.items():
             if column is not None and len(column) != n_rounds:
@@ -118,14 +128,16 @@ class BanditFeedback:
             f"in [0, {n_actions - 1}], a row number of action_context",
             "Renumber the items, or pass the features of all of them.",
         )
-        check_rows(
-            "pscore",
-            columns["pscore"],
-            (columns["pscore"] > 0) & (columns["pscore"] <= 1),
-            "in (0, 1]",
-            "A logging policy that can never show the logged item cannot be reweighted (was "
-            "epsilon = 0?), and above 1 is no probability (a weight, or another column?).",
-        )
+        for name in ("pscore", "cluster_pscore"):
+            if columns[name] is not None:
+                check_rows(
+                    name,
+                    columns[name],
+                    (columns[name] > 0) & (columns[name] <= 1),
+                    "in (0, 1]",
+                    "A logging policy that can never show the logged item cannot be reweighted "
+                    "(was epsilon = 0?); above 1 is no probability (a weight, or another column?).",
+                )
         if columns["position"] is not None:
             check_rows(
                 "position",
@@ -407,7 +419,9 @@ class BanditFeedback:
         )
 
     @classmethod
-    def from_obp(cls, bandit_feedback: Mapping[str, Any]) -> BanditFeedback:
+    def from_obp(
+        cls, bandit_feedback: Mapping[str, Any], action_context: np.ndarray | None = None
+    ) -> BanditFeedback:
         """Make a log from the dictionary of an ``obp`` dataset.
 
         Parameters
@@ -415,18 +429,31 @@ class BanditFeedback:
         bandit_feedback : mapping
             With keys ``context``, ``action``, ``reward``, ``pscore``, ``action_context`` and
             optionally ``position``. Other keys, such as the oracle ``expected_reward``, are left.
+        action_context : array of shape (n_actions, dim_action_context), optional
+            Item features in place of the dictionary's. That of ``MultiClassToBanditReduction`` has
+            none; one-hot features, ``np.eye(n_actions)``, tell its classes apart.
 
         Returns
         -------
         BanditFeedback
+
+        Raises
+        ------
+        ValueError
+            If a key is missing.
         """
         required = ("context", "action", "reward", "pscore", "action_context")
-        missing = [key for key in required if bandit_feedback.get(key) is None]
+        columns = {key: bandit_feedback.get(key) for key in (*required, "position")}
+        if action_context is not None:
+            columns["action_context"] = action_context
+        missing = [key for key in required if columns[key] is None]
         if missing:
+            cure = " Pass item features as action_context=…" if "action_context" in missing else ""
             raise ValueError(
                 f"the obp dictionary lacks {', '.join(missing)}; it has {sorted(bandit_feedback)}."
+                + cure
             )
-        return cls(**{key: bandit_feedback.get(key) for key in (*required, "position")})
+        return cls(**columns)
 
     def to_obp(self) -> dict[str, Any]:
         """Return the dictionary that ``obp.ope.OffPolicyEvaluation`` takes.
@@ -479,6 +506,10 @@ class BanditFeedback:
             unsupported_mass=float(unsupported.mean()),
             **weight_diagnostics(pi_logged / self.pscore),
         )
+
+
+def _probabilities(name: str, values: Any) -> np.ndarray:
+    return round_down_to_one(numbers(name, values, ndim=1, check_finite=False))
 
 
 def check_feedback(feedback: Any) -> None:

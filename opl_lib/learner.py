@@ -1,40 +1,23 @@
-"""The learner: one visible training loop for every objective."""
+"""The learner: the settings of a fit, in scikit-learn's form; the loop is in `training`."""
 
 from __future__ import annotations
 
-import copy
-import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from .checks import check_number
-from .feedback import BanditFeedback, check_feedback
-from .objectives import Batch, Objective, get_objective, regression
-from .optimizer import FlatAdam
-from .passes import Step, exact, logged_only, sampled, streamed
+from .feedback import BanditFeedback
+from .objectives import Objective, get_objective
 from .policy import TwoTowerPolicy
-from .reward_models import cross_fit
 from .towers import TwoTower
-
-# A q̂ of up to this many numbers is computed once; a larger one for each batch and tile.
-_MAX_STORED_Q_HAT = 2**24
-# Batches with up to this many logits are taken whole; larger ones tile by tile.
-_MAX_LOGITS = 2**22
+from .training import fit_many
 
 _SOFTMAX = ("auto", "exact", "streamed", "sampled")
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The objective became infinite or not a number; the policy keeps its last good epoch."""
 
 
 @dataclass(eq=False)
@@ -71,7 +54,9 @@ class OffPolicyLearner:
         copied, not changed; `hidden` and `dim_embedding` are then not used.
     reward_model : reward model, optional
         The q̂ of ``"dr"`` and ``"dm"``: see `opl_lib.reward_models`. If not given, two towers of
-        the same shape, trained by regression for as many epochs, at learning rate 1e-3.
+        the same shape, trained by regression for as many epochs, at learning rate 1e-3. One that
+        `cross_fit` made of the very log that is learned from is used as it is: several learners can
+        share it.
     n_folds : int
         Folds in which q̂ is cross-fitted; 1 fits and uses it on the same rows.
     softmax : {"auto", "exact", "streamed", "sampled"}
@@ -203,52 +188,10 @@ class OffPolicyLearner:
         OffPolicyLearner
             This object, fitted. After an interrupt, `policy_` holds the weights of that moment.
         """
-        check_feedback(feedback)
-        _warn_of_scale("context", feedback.context)
-        _warn_of_scale("action_context", feedback.action_context)
-        objective, callbacks = get_objective(self.objective), dict(callbacks or {})
-        if "objective" in callbacks:
-            raise ValueError(
-                "'objective' is what history_ calls its own curve; rename the callback."
-            )
-        _check_rewards(objective, feedback.reward)
-        model = self._initial_model(feedback)
-        context, items = _tensor(feedback.context), _tensor(feedback.action_context)
-        tau = self.temperature
-        logged = Batch(
-            torch.tensor(feedback.action), _tensor(feedback.reward), _tensor(feedback.pscore)
-        )
-        q_hat = self._q_hat(feedback) if objective.needs_reward_model else None
-        take_step = self._pass(objective, feedback.n_actions)
-
-        self.objective_ = objective
-        self.policy_ = TwoTowerPolicy(model, self.temperature)
-        self.history_ = {name: [] for name in ("objective", *callbacks)}
-        self._call(callbacks)
-        optimizer = FlatAdam(model.parameters(), self.learning_rate, self.weight_decay)
-        order = torch.Generator().manual_seed(int(self.random_state))
-        with torch.random.fork_rng(devices=[]), self._progress_bar(feedback.n_rounds) as bar:
-            torch.manual_seed(int(self.random_state))  # for towers that draw, as dropout does
-            for epoch in range(1, self.epochs + 1):
-                model.train()
-                values, last_good = [], optimizer.weights.clone()
-                for rows in self._rounds(feedback.n_rounds, order):
-                    optimizer.zero_grad()
-                    batch, q_hat_of = logged.rows(rows), q_hat and partial(q_hat, rows)
-                    step = Step(model, objective, context[rows], items, batch, tau, q_hat_of)
-                    value = take_step(step)
-                    values.append(float(value))
-                    if not math.isfinite(values[-1]):
-                        break
-                    optimizer.step()
-                    bar.update()
-                if not (math.isfinite(values[-1]) and optimizer.weights.isfinite().all()):
-                    optimizer.weights.copy_(last_good)
-                    raise _non_finite(values[-1], epoch, len(values))
-                self.history_["objective"].append(float(np.mean(values)))
-                model.eval()
-                self._call(callbacks)
+        fit_many([self], [feedback], None if callbacks is None else [callbacks])
         return self
+
+    fit_many = staticmethod(fit_many)
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Predicted reward of every item, if the objective is a regression.
@@ -267,90 +210,62 @@ class OffPolicyLearner:
         ValueError
             If the learner is not fitted, or its objective does not predict rewards.
         """
+        to_reward = self._to_reward()
+        return to_reward(torch.from_numpy(self.policy_.scores(context, action_context))).numpy()
+
+    def predictor(
+        self, context: np.ndarray, action_context: np.ndarray
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Encode contexts and items once; return a function to the predicted rewards of some.
+
+        Parameters
+        ----------
+        context : array of shape (n, dim_context)
+        action_context : array of shape (n_actions, dim_action_context)
+
+        Returns
+        -------
+        callable
+            From row numbers, shape (m,), and item numbers, shape (k,), to predictions (m, k).
+
+        Raises
+        ------
+        ValueError
+            If the learner is not fitted, or its objective does not predict rewards.
+        """
+        to_reward, policy = self._to_reward(), self.policy_
+        u, v = policy.embed_context(context), policy.embed_actions(action_context)
+
+        def predict(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+            return to_reward(torch.from_numpy(u[rows] @ v[items].T)).numpy()
+
+        return predict
+
+    def _to_reward(self) -> Callable[[torch.Tensor], torch.Tensor]:
         if not hasattr(self, "policy_"):
             raise ValueError("this learner is not fitted; call fit(feedback) first.")
-        objective = self.objective_
-        if not objective.is_regression:
+        if not self.objective_.is_regression:
             raise ValueError(
-                f"objective {objective.function.__name__!r} learns a policy, not rewards; "
+                f"objective {self.objective_.name!r} learns a policy, not rewards; "
                 "use 'regression'."
             )
-        scores = self.policy_.scores(context, action_context)
-        return objective.to_reward(torch.from_numpy(scores)).numpy()
+        return self.objective_.to_reward
 
-    def _initial_model(self, feedback: BanditFeedback) -> TwoTower:
-        if self.model is not None:
-            model = copy.deepcopy(self.model)
-            try:
-                TwoTowerPolicy(model).scores(feedback.context[:1], feedback.action_context[:1])
-            except RuntimeError as error:
-                raise ValueError(
-                    f"model does not take this log: {feedback.dim_context} context features and "
-                    f"{feedback.dim_action_context} item features as float32, to embeddings of one "
-                    f"size. PyTorch says: {error}"
-                ) from error
-            return model
-        return TwoTower.mlp(
-            feedback.dim_context,
-            feedback.dim_action_context,
-            hidden=tuple(self.hidden),
-            dim_embedding=self.dim_embedding,
-            random_state=int(self.random_state),
-        )
+    def default_reward_model(self, feedback: BanditFeedback) -> OffPolicyLearner:
+        """The reward model that is used if none is given: see `reward_model`.
 
-    def _pass(self, objective: Objective, n_actions: int) -> Callable[[Step], Tensor]:
-        """Choose from the sizes how a step sees the items."""
-        softmax = self.softmax
-        if objective.is_regression:
-            return logged_only
-        if softmax in ("streamed", "sampled") and not objective.collapses:
-            raise ValueError(
-                f"softmax={softmax!r} shows an objective fewer columns than items: if yours allows "
-                "that, say so with opl.Objective(…, collapses=True), else use softmax='exact'."
-            )
-        if softmax == "auto":
-            few = self.batch_size * n_actions <= _MAX_LOGITS or not objective.collapses
-            softmax = "exact" if few else "streamed"
-        if softmax == "sampled" and self.n_sampled >= n_actions:
-            softmax = "exact"  # a sample of that size costs more and says less
-        if softmax == "sampled":
-            draws = torch.Generator().manual_seed(int(self.random_state) + 1)
-            return partial(sampled, n_sampled=int(self.n_sampled), generator=draws)
-        return {"exact": exact, "streamed": streamed}[softmax]
+        Parameters
+        ----------
+        feedback : BanditFeedback
 
-    def _q_hat(self, feedback: BanditFeedback) -> Callable[[Tensor, Tensor], Tensor]:
-        """Fit the reward model; return a function from rows and items to its predictions."""
-        reward_model = self.reward_model
-        if reward_model is None:
-            reward_model = default_reward_model(feedback.reward, int(self.random_state))
-            shared = ("epochs", "batch_size", "hidden", "dim_embedding")
-            reward_model.set_params(**{name: getattr(self, name) for name in shared})
-        self.reward_model_ = cross_fit(reward_model, feedback, self.n_folds, int(self.random_state))
-        if feedback.n_rounds * feedback.n_actions > _MAX_STORED_Q_HAT:
-            predict = self.reward_model_.predict_logged
-            return lambda rows, items: _tensor(predict(rows.numpy(), items.numpy()))
-        stored = _tensor(self.reward_model_.predict_logged(np.arange(feedback.n_rounds)))
-        return lambda rows, items: stored[rows[:, None], items]
-
-    def _rounds(self, n_rounds: int, order: torch.Generator) -> Sequence[Tensor]:
-        """Row numbers of each batch of one epoch."""
-        if self.shuffle:
-            return torch.randperm(n_rounds, generator=order).split(int(self.batch_size))
-        return torch.arange(n_rounds).split(int(self.batch_size))
-
-    def _call(self, callbacks: Mapping[str, Callable[[TwoTowerPolicy], float]]) -> None:
-        """Let the callbacks look at the current policy, without touching the fit's random draws."""
-        for name, callback in callbacks.items():
-            with torch.random.fork_rng(devices=[]):
-                self.history_[name].append(callback(self.policy_))
-
-    def _progress_bar(self, n_rounds: int) -> tqdm:
-        return tqdm(
-            total=self.epochs * math.ceil(n_rounds / self.batch_size),
-            desc=f"fit {self.objective}" if isinstance(self.objective, str) else "fit",
-            unit="batch",
-            disable=None if self.progress is None else not self.progress,
-            delay=0 if self.progress else 1,
+        Returns
+        -------
+        OffPolicyLearner
+            Not fitted.
+        """
+        shared = ("epochs", "batch_size", "hidden", "dim_embedding")
+        return default_reward_model(feedback.reward, int(self.random_state)).set_params(
+            **{name: getattr(self, name) for name in shared}
         )
 
 
@@ -362,38 +277,3 @@ def default_reward_model(reward: np.ndarray, random_state: int = 0) -> OffPolicy
         learning_rate=1e-3,
         random_state=random_state,
     )
-
-
-def _non_finite(value: float, epoch: int, batch: int) -> NonFiniteLossError:
-    return NonFiniteLossError(
-        f"the objective or the weights stopped being finite in epoch {epoch}, batch {batch} "
-        f"(objective {value}). Lower the learning rate, standardise the features, or look for "
-        "tiny pscores with feedback.support_report(). policy_ holds the weights from before "
-        f"epoch {epoch}."
-    )
-
-
-def _warn_of_scale(name: str, features: np.ndarray) -> None:
-    size = np.maximum(np.abs(features.mean(axis=0)), features.std(axis=0))
-    if size.max() > 10:
-        column = int(size.argmax())
-        warnings.warn(
-            f"{name}, column {column} has mean {features[:, column].mean():.3g} and standard "
-            f"deviation {features[:, column].std():.3g}. Towers learn badly from features far from "
-            "unit scale: standardise them, with the mean and standard deviation of the training "
-            "log for all logs.",
-            stacklevel=3,
-        )
-
-
-def _check_rewards(objective: Objective, reward: np.ndarray) -> None:
-    if objective.function is regression and not ((reward >= 0) & (reward <= 1)).all():
-        row = int(np.argmax((reward < 0) | (reward > 1)))
-        raise ValueError(
-            f"objective 'regression' is a cross-entropy: rewards must be in [0, 1]; row {row} has "
-            f"{reward[row]}. Use objective='squared_error', or rescale the rewards."
-        )
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(array, dtype=np.float32))

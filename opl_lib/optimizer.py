@@ -1,28 +1,27 @@
-"""Adam on one flat vector.
-
-The same update as ``torch.optim.Adam``, to rounding. Small towers have many small weight arrays;
-updating them as one vector avoids most of the overhead of a step, and leaving ``torch.optim``
-unimported saves the seconds that its first use costs.
-"""
+"""Adam on the weights of many models at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import groupby
 
 import torch
-from torch import Tensor, nn
+
+from .stacks import FlatWeights
 
 
 class FlatAdam:
-    """Adam with L2 weight decay: ``step`` lowers the loss whose ``backward`` was called.
+    """Adam with L2 weight decay: ``step`` lowers each model's loss by its gradient.
+
+    The arithmetic is the fused kernel of ``torch.optim.Adam(fused=True)``, one pass over memory,
+    called without ``torch.optim``, whose import costs seconds.
 
     Parameters
     ----------
-    parameters : iterable of torch.nn.Parameter
-        Trainable, of one dtype. Afterwards they are views of one vector.
-    learning_rate : float
-    weight_decay : float
-        L2 penalty, added to the gradient.
+    flat : FlatWeights
+        Weights and gradients of K models.
+    learning_rate, weight_decay : sequence of K floats
+        Of each model; the weight decay is an L2 penalty, added to the gradient.
 
     References
     ----------
@@ -31,43 +30,42 @@ class FlatAdam:
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
-        learning_rate: float,
-        weight_decay: float,
+        flat: FlatWeights,
+        learning_rate: Sequence[float],
+        weight_decay: Sequence[float],
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        if not parameters:
-            raise ValueError("the model has no trainable parameters; is everything frozen?")
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.betas, self.eps = betas, eps
-        self.weights = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
-        self.gradient = torch.zeros_like(self.weights)
-        start = 0
-        for parameter in parameters:
-            here = slice(start, start + parameter.numel())
-            parameter.data = self.weights[here].view_as(parameter)
-            parameter.grad = self.gradient[here].view_as(parameter)
-            start = here.stop
-        self.mean = torch.zeros_like(self.weights)
-        self.square = torch.zeros_like(self.weights)
-        self.n_steps = 0
-
-    def zero_grad(self) -> None:
-        """Forget the gradient."""
-        self.gradient.zero_()
+        self._settings = {"beta1": betas[0], "beta2": betas[1], "eps": eps}
+        self._n_steps = torch.zeros(())
+        state = [torch.zeros_like(flat.weights) for _ in range(2)]
+        self._groups = []
+        models = list(enumerate(zip(learning_rate, weight_decay, strict=True)))
+        for (rate, decay), group in groupby(models, key=lambda model: model[1]):
+            numbers = [number for number, _ in group]
+            vectors = [flat.weights, flat.gradient, *state]
+            if len(numbers) < len(models):
+                first, last = numbers[0], numbers[-1] + 1
+                parts = [flat.of_models(vector, first, last) for vector in vectors]
+            else:
+                parts = [[vector] for vector in vectors]
+            self._groups.append((rate, decay, parts))
 
     @torch.no_grad()
-    def step(self) -> Tensor:
-        """Update the weights from the gradient, in place, and return them as one vector."""
-        self.n_steps += 1
-        beta1, beta2 = self.betas
-        if self.weight_decay:
-            self.gradient.add_(self.weights, alpha=self.weight_decay)
-        self.mean.lerp_(self.gradient, 1 - beta1)
-        self.square.mul_(beta2).addcmul_(self.gradient, self.gradient, value=1 - beta2)
-        scale = (1 - beta2**self.n_steps) ** 0.5
-        denominator = self.square.sqrt().div_(scale).add_(self.eps)
-        rate = self.learning_rate / (1 - beta1**self.n_steps)
-        return self.weights.addcdiv_(self.mean, denominator, value=-rate)
+    def step(self) -> None:
+        """Update all weights from their gradients, in place."""
+        self._n_steps += 1
+        for rate, decay, (weights, gradient, mean, square) in self._groups:
+            torch._fused_adam_(
+                weights,
+                gradient,
+                mean,
+                square,
+                [],
+                [self._n_steps] * len(weights),
+                lr=rate,
+                weight_decay=decay,
+                amsgrad=False,
+                maximize=False,
+                **self._settings,
+            )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, which survives colour blindness: one colour an objective, everywhere.
+# One colour an objective and an estimator, everywhere. The first are Okabe and Ito's palette, the
+# others Paul Tol's, both made to survive colour blindness.
 COLORS = {
     "ips": "#D55E00",
     "dr": "#0072B2",
@@ -20,6 +22,18 @@ COLORS = {
     "dm": "#CC79A7",
     "snips": "#E69F00",
     "squared_error": "#56B4E9",
+    "baseline_ips": "#882255",
+    "clipped_ips": "#CC6677",
+    "implicit_exploration": "#DDCC77",
+    "exponential_smoothing": "#999933",
+    "logarithmic_smoothing": "#661100",
+    "poem": "#AA4499",
+    "switch_dr": "#88CCEE",
+    "dros": "#332288",
+    "sndr": "#6699CC",
+    "mrdr": "#44AA99",
+    "likelihood": "#117733",
+    "avg": "#888888",
 }
 _REFERENCE_STYLES = {
     "optimum": "-",
@@ -27,6 +41,17 @@ _REFERENCE_STYLES = {
     "logging": "--",
     "uniform": ":",
 }
+_AXIS_NAMES = {"n_rounds": "rounds in the log", "n_actions": "items", "batch_size": "batch size"}
+_DIAGNOSES = {
+    "estimate": "estimate of V(π)",
+    "mean_weight": "mean weight",
+    "ess_share": "effective share of rounds",
+    "entropy": "entropy of π(·|x), nats",
+    "effective_items": "effective items",
+    "kl_from_logging": "KL(π₀ ‖ π), nats",
+    "unsupported_mass": "mass on items never logged",
+}
+_LOG_STYLES = {"held_out": "-", "train": "--"}
 
 
 def plot_curves(
@@ -105,3 +130,130 @@ def draw_references(ax: Axes, references: Mapping[str, float]) -> None:
     """Horizontal lines for the policies that every learned policy is compared with."""
     for name, value in references.items():
         ax.axhline(value, color="0.35", lw=1, ls=_REFERENCE_STYLES.get(name, "--"), label=name)
+
+
+def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw how often items were shown against how likely they were estimated to be.
+
+    Parameters
+    ----------
+    calibration : DataFrame
+        Of `estimate_propensities`: one row a bin.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+        Both axes are logarithmic, since a weight is wrong by the ratio of the two. The bars are
+        1.96 standard errors; calibrated estimates are on the diagonal.
+    """
+    ax = plt.subplots(figsize=(4.5, 4))[1] if ax is None else ax
+    ends = [calibration[["predicted", "observed"]].min().min(), 1]
+    ax.plot(ends, ends, color="0.35", lw=1, ls="--", label="calibrated")
+    ax.errorbar(
+        calibration.predicted,
+        calibration.observed,
+        yerr=1.96 * calibration.std_error,
+        fmt="o",
+        ms=5,
+        color=COLORS["dr"],
+        label="bins",
+    )
+    ax.set(xscale="log", yscale="log")
+    ax.set_xlabel("estimated propensity")
+    ax.set_ylabel("share that was shown")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_sweep(
+    panels: Mapping[str, pd.DataFrame],
+    x: str,
+    values: str | Sequence[str] = "softmax_value",
+    points: pd.DataFrame | None = None,
+) -> np.ndarray:
+    """Draw tables of the experiments: values over a setting, one colour an objective.
+
+    Lines are means over seeds, and bands their 95 % Student-t intervals. The grey lines are the
+    means of the reference values over the same seeds.
+
+    Parameters
+    ----------
+    panels : mapping of str to DataFrame
+        Tables of `opl_lib.experiments`, one row a cell and seed, by the title of their panel.
+    x : str
+        The setting that varies, a column of numbers above 0; its axis is logarithmic.
+    values : str or sequence of str
+        The column to draw, the same in all panels or one for each.
+    points : DataFrame, optional
+        Published values, with columns called `x`, ``objective``, ``policy_value`` and
+        ``half_width``, of an error bar; each is drawn where its objective is.
+
+    Returns
+    -------
+    array of matplotlib Axes, of shape (n_panels,)
+    """
+    columns = [values] * len(panels) if isinstance(values, str) else values
+    size = {"figsize": (2 + 2.5 * len(panels), 3.6), "layout": "constrained"}
+    fig, axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, **size)
+    for ax, (title, table), column in zip(axes[0], panels.items(), columns, strict=True):
+        for objective, rows in table.groupby("objective", sort=False):
+            color = COLORS.get(objective)
+            low, mean, high = _mean_and_band(rows.groupby(x)[column])
+            ax.plot(mean, color=color, marker="o", ms=3, label=objective)
+            ax.fill_between(mean.index, low, high, color=color, alpha=0.2, lw=0)
+            if points is not None:
+                there = points[points["objective"] == objective]
+                style = {"fmt": "D", "ms": 5, "lw": 1, "mfc": "white", "color": color}
+                bars = there["half_width"]
+                ax.errorbar(there[x], there["policy_value"], bars, label="published", **style)
+        for name, style in _REFERENCE_STYLES.items():
+            mean = table.groupby(x)[name.replace(" ", "_")].mean()
+            ax.plot(mean, color="0.35", lw=1, ls=style, label=name)
+        ticks = sorted(table[x].unique())
+        ax.set(title=title, xlabel=_AXIS_NAMES.get(x, x), xscale="log")
+        ax.set_xticks(ticks, [f"{t / 1000:g}k" if t >= 1000 else f"{t:g}" for t in ticks])
+        ax.tick_params(axis="x", rotation=45)
+        ax.minorticks_off()
+    axes[0, 0].set_ylabel("policy value V(π)")
+    shown = [pair for ax in axes[0] for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    handles = {label: handle for handle, label in shown}
+    last = ["published", *_REFERENCE_STYLES]
+    names = sorted(handles, key=lambda name: last.index(name) if name in last else -1)
+    fig.legend([handles[name] for name in names], names, loc="outside right", frameon=False)
+    return axes[0]
+
+
+def _mean_and_band(by_setting: Any) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Lower end of the 95 % band, mean over seeds, and upper end, from grouped values."""
+    half = by_setting.sem() * stdtrit(by_setting.count() - 1, 0.975)
+    return by_setting.mean() - half, by_setting.mean(), by_setting.mean() + half
+
+
+def plot_diagnosis(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
+    """Draw what `Watch` saw, a panel a column: one colour a fit, and one line style a log.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        The `table` of a `Watch`, by objective.
+
+    Returns
+    -------
+    array of matplotlib Axes, of shape (7,)
+        Where the mean weight should be, at 1, there is a grey line. Infinite values are left out.
+    """
+    axes = plt.subplots(2, 4, figsize=(10, 4.8), layout="constrained")[1]
+    *panels, corner = axes.flat
+    for ax, (column, label) in zip(panels, _DIAGNOSES.items(), strict=True):
+        for name, table in tables.items():
+            for log, rows in table[column].groupby(level="log", sort=False):
+                values = rows.droplevel("log").replace([np.inf, -np.inf], np.nan)
+                style = {"color": COLORS.get(name, "0.2"), "ls": _LOG_STYLES[log]}
+                ax.plot(values, label=f"{name}, {log.replace('_', '-')} rounds", **style)
+        if column == "mean_weight":
+            ax.axhline(1, color="0.35", lw=1, ls=":")
+        ax.set(xlabel="epoch", ylabel=label)
+    corner.axis("off")
+    corner.legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
+    return np.array(panels)

@@ -3,12 +3,16 @@
 A reward model is any object with ``fit(feedback) -> self`` and
 ``predict_reward(context, action_context) -> (n, n_actions)``. `OffPolicyLearner` with a regression
 objective is one; `SklearnRewardModel` makes one of a scikit-learn estimator.
+
+It may also have ``predictor(context, action_context)``, which does once what depends on contexts or
+items alone, and returns a function from row and item numbers to predictions. Off-policy learning
+asks for a few rows and items at a time, and so never holds all predictions of a large catalogue.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -16,6 +20,17 @@ import numpy as np
 
 from .checks import check_number, reward_predictions, row_chunks
 from .feedback import BanditFeedback, check_feedback
+
+# Of scikit-learn's neural networks, by the names that they give them.
+_ACTIVATIONS = {
+    "identity": lambda h: h,
+    "relu": lambda h: np.maximum(h, 0, out=h),
+    "tanh": np.tanh,
+    "logistic": lambda h: 0.5 + 0.5 * np.tanh(h / 2),
+    "exp": np.exp,
+}
+# Rows are predicted so many at a time that a hidden layer has up to this many numbers.
+_MAX_HIDDEN = 2**18
 
 
 class SklearnRewardModel:
@@ -98,6 +113,45 @@ class SklearnRewardModel:
             q_hat[rows] = predicted.reshape(n, n_actions)
         return q_hat
 
+    def predictor(
+        self, context: np.ndarray, action_context: np.ndarray
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Prepare predictions for some contexts and items at a time.
+
+        Of scikit-learn's neural networks, the first layer is split: its product with the contexts
+        and with the items is computed once, and added up for each pair.
+
+        Parameters
+        ----------
+        context : array of shape (n, dim_context)
+        action_context : array of shape (n_actions, dim_action_context)
+
+        Returns
+        -------
+        callable
+            From row numbers, shape (m,), and item numbers, shape (k,), to predictions (m, k).
+        """
+        network = self.estimator_
+        activation = _ACTIVATIONS.get(getattr(network, "activation", None))
+        output = _ACTIVATIONS.get(getattr(network, "out_activation_", None))
+        if activation is None or output is None or network.n_outputs_ > 1:
+            return lambda rows, items: self.predict_reward(context[rows], action_context[items])
+        weights, biases = network.coefs_, network.intercepts_
+        width, widest = context.shape[1], max(len(bias) for bias in biases)
+        of_context = context @ weights[0][:width] + biases[0]
+        of_item = action_context @ weights[0][width:]
+
+        def predict(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+            q_hat = np.empty((len(rows), len(items)))
+            for part in row_chunks(len(rows), len(items) * widest, max_elements=_MAX_HIDDEN):
+                h = of_context[rows[part]][:, None, :] + of_item[items]
+                for weight, bias in zip(weights[1:], biases[1:], strict=True):
+                    h = activation(h) @ weight + bias
+                q_hat[part] = output(h[..., 0])
+            return q_hat
+
+        return predict
+
 
 class CrossFittedRewardModel:
     """One reward model a fold, each fitted without that fold; made by `cross_fit`.
@@ -113,9 +167,18 @@ class CrossFittedRewardModel:
 
     def __init__(self, feedback: BanditFeedback, fold: np.ndarray, models: Sequence[Any]) -> None:
         self.feedback, self.fold, self.models = feedback, fold, models
+        self._predictors: dict[int, Callable] = {}
 
     def __repr__(self) -> str:
         return f"CrossFittedRewardModel({len(self.models)} x {self.models[0]!r})"
+
+    def is_for(self, feedback: BanditFeedback) -> bool:
+        """Whether a log is the very one that this was fitted on."""
+        own = self.feedback
+        return own is feedback or all(
+            np.array_equal(getattr(own, name), getattr(feedback, name))
+            for name in ("action", "reward", "pscore", "context")
+        )
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Mean prediction of the fold models, for rows that none of them saw: (n, n_actions)."""
@@ -136,15 +199,37 @@ class CrossFittedRewardModel:
         -------
         array of shape (m, n_actions) or (m, k)
         """
-        action_context = self.feedback.action_context
-        if items is not None:
-            action_context = action_context[items]
-        q_hat = np.empty((len(rows), len(action_context)))
+        items = np.arange(self.feedback.n_actions) if items is None else items
+        q_hat = np.empty((len(rows), len(items)))
         for k in np.unique(self.fold[rows]):
             here = self.fold[rows] == k
-            context = self.feedback.context[rows[here]]
-            q_hat[here] = reward_predictions(self.models[k], context, action_context)
+            q_hat[here] = self._predictor(k)(rows[here], items)
         return q_hat
+
+    def predict_shown(self) -> np.ndarray:
+        """Prediction of every round of the log for its own logged item: (n_rounds,)."""
+        q_shown, action = np.empty(self.feedback.n_rounds), self.feedback.action
+        for rows in np.array_split(np.arange(len(action)), max(1, len(action) // 256)):
+            items, place = np.unique(action[rows], return_inverse=True)
+            q_shown[rows] = self.predict_logged(rows, items)[np.arange(len(rows)), place]
+        return q_shown
+
+    def _predictor(self, fold: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """What predicts the rows of a fold; made at first use."""
+        if fold not in self._predictors:
+            model, log = self.models[fold], self.feedback
+            if hasattr(model, "predictor"):
+                predict = model.predictor(log.context, log.action_context)
+            else:
+
+                def predict(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+                    return reward_predictions(model, log.context[rows], log.action_context[items])
+
+            self._predictors[fold] = predict
+        return self._predictors[fold]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_predictors": {}}
 
 
 def cross_fit(
@@ -185,19 +270,43 @@ def cross_fit(
     >>> q_hat.predict_logged(np.arange(3)).shape
     (3, 4)
     """
-    for method in ("fit", "predict_reward"):
-        if not callable(getattr(reward_model, method, None)):
-            raise TypeError(
-                f"a reward model needs a method {method}; {type(reward_model).__name__} has none. "
-                "Wrap a scikit-learn estimator in opl.SklearnRewardModel."
-            )
-    check_feedback(feedback)
-    check_number("n_folds", n_folds, Integral, least=1)
-    if n_folds > feedback.n_rounds:
-        raise ValueError(f"n_folds is {n_folds}, but the log has only {feedback.n_rounds} rounds.")
-    fold = np.random.default_rng(random_state).permutation(np.arange(feedback.n_rounds) % n_folds)
-    others = [feedback if n_folds == 1 else feedback[fold != k] for k in range(n_folds)]
-    models = [copy.deepcopy(reward_model) for _ in others]
-    for model, log in zip(models, others, strict=True):
-        model.fit(log)
-    return CrossFittedRewardModel(feedback, fold, models)
+    return cross_fit_many([reward_model], [feedback], [n_folds], [random_state])[0]
+
+
+def cross_fit_many(
+    reward_models: Sequence[Any],
+    feedbacks: Sequence[BanditFeedback],
+    n_folds: Sequence[int],
+    random_states: Sequence[int],
+) -> list[CrossFittedRewardModel]:
+    """`cross_fit` for many logs; learners among the reward models are fitted side by side."""
+    folds, models, logs = [], [], []
+    for model, log, n, seed in zip(reward_models, feedbacks, n_folds, random_states, strict=True):
+        for method in ("fit", "predict_reward"):
+            if not callable(getattr(model, method, None)):
+                raise TypeError(
+                    f"a reward model needs a method {method}; {type(model).__name__} has none. "
+                    "Wrap a scikit-learn estimator in opl.SklearnRewardModel."
+                )
+        check_feedback(log)
+        check_number("n_folds", n, Integral, least=1)
+        if n > log.n_rounds:
+            raise ValueError(f"n_folds is {n}, but the log has only {log.n_rounds} rounds.")
+        fold = np.random.default_rng(seed).permutation(np.arange(log.n_rounds) % n)
+        folds.append(fold)
+        models.append([copy.deepcopy(model) for _ in range(n)])
+        logs.append([log if n == 1 else log[fold != k] for k in range(n)])
+    _fit_all([m for ms in models for m in ms], [log for several in logs for log in several])
+    return [CrossFittedRewardModel(*each) for each in zip(feedbacks, folds, models, strict=True)]
+
+
+def _fit_all(models: Sequence[Any], logs: Sequence[BanditFeedback]) -> None:
+    """Fit each model to its log; those whose class has a ``fit_many`` are fitted side by side."""
+    together: dict[type, list[tuple[Any, BanditFeedback]]] = {}
+    for model, log in zip(models, logs, strict=True):
+        if hasattr(model, "fit_many"):
+            together.setdefault(type(model), []).append((model, log))
+        else:
+            model.fit(log)
+    for kind, pairs in together.items():
+        kind.fit_many(*zip(*pairs, strict=True))

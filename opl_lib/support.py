@@ -42,7 +42,7 @@ class SupportReport:
     def findings(self) -> list[str]:
         """What a reader of the report should worry about, in plain words; empty if nothing."""
         found = []
-        if abs(self.mean_weight - 1) > max(3 * self.mean_weight_se, 1e-6):
+        if is_off_one(self.mean_weight, self.mean_weight_se):
             found.append(
                 "the mean weight is not 1: pscore is wrong, or the logging policy cannot show "
                 "items that the policy wants"
@@ -81,6 +81,11 @@ def weight_diagnostics(weight: np.ndarray) -> dict[str, float]:
         "mean_weight_se": standard_error(weight),
         "max_weight": float(weight.max()),
     }
+
+
+def is_off_one(mean_weight: float, mean_weight_se: float) -> bool:
+    """Whether the mean weight is further from 1 than three of its standard errors."""
+    return abs(mean_weight - 1) > max(3 * mean_weight_se, 1e-6)
 
 
 def effective_sample_size(terms: np.ndarray) -> float:

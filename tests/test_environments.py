@@ -1,6 +1,8 @@
 """Synthetic worlds: the rows of obp, exact values, frequencies, moments."""
 
 import functools
+import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -129,6 +131,33 @@ def test_no_array_of_all_rows_and_items_is_made(tiny_chunks):
     assert max(rows_asked) == 3 and sum(rows_asked) == 50
 
 
+# ---- uniform logging of a large catalogue
+
+
+def test_uniform_logging_draws_the_same_rounds_without_probabilities_of_all_items():
+    """A function that returns uniform probabilities takes the long way, `uniform` the short one."""
+
+    def long_way(context, action_context):
+        return np.full((len(context), len(action_context)), 1 / len(action_context))
+
+    size = {"n_actions": 997, "n_eval_contexts": 1}
+    short = make_world(**size, logging_policy=opl.uniform()).sample(3000, random_state=4)
+    long = make_world(**size, logging_policy=long_way).sample(3000, random_state=4)
+    for name in ("context", "action", "reward", "pscore"):
+        np.testing.assert_array_equal(getattr(short, name), getattr(long, name), err_msg=name)
+    assert len(np.unique(short.action)) > 900
+
+
+def test_a_log_under_uniform_logging_needs_no_array_of_rounds_by_items():
+    world = make_world(n_actions=200_000, dim_context=2, dim_action_context=2)
+    for grown in (world, world.with_new_items(5)):
+        tracemalloc.start()
+        grown.sample(2000, random_state=0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20e6  # rounds by items are 3.2e9 bytes; one row of probabilities 1.6e6
+
+
 # ---- frequencies
 
 
@@ -216,6 +245,224 @@ def test_expected_reward_is_a_probability_however_far_the_context():
     assert ((q >= 0) & (q <= 1)).all()
 
 
+def test_scale_multiplies_the_standardised_logit():
+    context = np.random.default_rng(0).normal(size=(5, 4))
+    for reward_function in REWARD_FUNCTIONS:
+        once = make_world(reward_function=reward_function)
+        three_times = make_world(reward_function=reward_function, scale=3.0)
+        np.testing.assert_allclose(
+            logit(three_times.expected_reward(context)), 3 * logit(once.expected_reward(context))
+        )
+
+
+def test_scale_runs_from_pure_noise_to_certainty():
+    flat, sharp = (make_world(scale=s).expected_reward(np.ones((1, 4))) for s in (1e-6, 1e6))
+    np.testing.assert_allclose(flat, 0.5, atol=1e-5)
+    assert np.minimum(sharp, 1 - sharp).max() < 1e-12 and 0 < sharp.mean() < 1
+
+
+def slopes(world):
+    """The context coefficients of every item, (n_actions, dim_context), from q alone."""
+    context = np.vstack([np.zeros(world.dim_context), np.eye(world.dim_context)])
+    z = logit(world.expected_reward(context))
+    return (z[1:] - z[0]).T
+
+
+def share_explained(world):
+    """R² of a linear regression of the items' coefficients on the items' features."""
+    y = slopes(world) - slopes(world).mean(axis=0)
+    features = np.column_stack([np.ones(world.n_actions), world.action_context])
+    residual = y - features @ np.linalg.lstsq(features, y, rcond=None)[0]
+    return 1 - np.square(residual).sum() / np.square(y).sum()
+
+
+@pytest.mark.parametrize("unexplained", [0.0, 0.3, 1.0])
+def test_item_features_explain_all_but_the_stated_share(unexplained):
+    world = make_world(n_actions=4000, unexplained=unexplained)
+    assert share_explained(world) == pytest.approx(1 - unexplained, abs=0.02)
+
+
+def test_own_effects_leave_what_sets_items_apart_as_large_as_it_was():
+    worlds = [make_world(n_actions=4000, unexplained=share) for share in (0.0, 0.5, 1.0)]
+    spreads = [slopes(world).std(axis=0) for world in worlds]
+    np.testing.assert_allclose(spreads[1:], [spreads[0]] * 2, rtol=0.05)
+    common = [slopes(world).mean(axis=0) for world in worlds]
+    np.testing.assert_allclose(common[1:], [common[0]] * 2, atol=0.03)
+
+
+def test_own_effects_are_drawn_anew_for_new_items_and_other_seeds():
+    world = make_world(n_actions=500, unexplained=1.0)
+    old, new = np.split(slopes(world.with_new_items(500)), 2)
+    elsewhere = slopes(make_world(n_actions=500, unexplained=1.0, random_state=1))
+    for other in (new, elsewhere):
+        for feature in range(4):
+            correlation = np.corrcoef(old[:, feature], other[:, feature])[0, 1]
+            assert abs(correlation) < 4.5 / np.sqrt(500)
+
+
+# ---- new items
+
+
+def test_new_items_follow_the_old_ones_which_stay_as_they_were():
+    old = make_world(unexplained=0.4)
+    new = old.with_new_items(3)
+    assert (old.n_actions, new.n_actions) == (6, 9)
+    assert new.is_new.tolist() == [False] * 6 + [True] * 3
+    np.testing.assert_array_equal(new.action_context[:6], old.action_context)
+    np.testing.assert_array_equal(new.eval_context, old.eval_context)
+    np.testing.assert_allclose(
+        new.expected_reward(old.eval_context)[:, :6], old.expected_reward(old.eval_context)
+    )
+    assert ((new.action_context[6:] >= 0) & (new.action_context[6:] < 1)).all()
+    assert len(np.unique(new.action_context[:, 0])) == 9
+
+
+def test_new_items_have_the_same_reward_function():
+    """Without own effects, a logit is linear in the item features: old items tell all of it."""
+    world = make_world(n_actions=20).with_new_items(5)
+    z = logit(world.expected_reward(world.eval_context))
+    features = np.column_stack([np.ones(25), world.action_context])
+    weights = np.linalg.lstsq(features[:20], z[:, :20].T, rcond=None)[0]
+    np.testing.assert_allclose(features[20:] @ weights, z[:, 20:].T, atol=1e-8)
+
+
+def test_own_effects_of_new_items_cannot_be_told_from_their_features():
+    world = make_world(n_actions=50, unexplained=1.0).with_new_items(4000)
+    z = slopes(world)[50:] - slopes(world)[50:].mean(axis=0)
+    features = world.action_context[50:] - world.action_context[50:].mean(axis=0)
+    correlation = features.T @ z / len(z) / np.outer(features.std(axis=0), z.std(axis=0))
+    assert np.abs(correlation).max() < 4.5 / np.sqrt(4000)
+
+
+def test_adding_more_items_adds_to_the_same_ones():
+    few, many = make_world().with_new_items(2), make_world().with_new_items(5)
+    np.testing.assert_array_equal(few.action_context, many.action_context[:8])
+    again = few.with_new_items(1)
+    assert again.is_new.sum() == 3 and len(np.unique(again.action_context[:, 0])) == 9
+
+
+@pytest.mark.parametrize("logging_policy", LOGGING_POLICIES, ids=str)
+def test_a_log_never_shows_new_items_and_has_the_rounds_of_the_old_world(logging_policy):
+    old = make_world(logging_policy=logging_policy)
+    new = old.with_new_items(3).with_new_items(2)
+    for name in ("context", "action", "reward", "pscore"):
+        one, other = (getattr(w.sample(500, random_state=2), name) for w in (old, new))
+        np.testing.assert_allclose(one, other, rtol=1e-12, err_msg=name)
+    assert new.sample(500).action.max() == 5
+    assert new.reference_values()["logging"] == pytest.approx(old.reference_values()["logging"])
+
+
+def test_new_items_raise_the_optimum():
+    old = make_world()
+    q = old.with_new_items(3).expected_reward(old.eval_context)
+    references = old.with_new_items(3).reference_values()
+    assert references["optimum"] == pytest.approx(q.max(axis=1).mean())
+    assert references["optimum"] > old.reference_values()["optimum"]
+
+
+def test_value_by_group_equals_the_sum_by_hand(tiny_chunks):
+    world, policy = make_world().with_new_items(2), opl.softmax(0.3)
+    pi = policy(world.eval_context, world.action_context)
+    q = world.expected_reward(world.eval_context)
+    tiny_chunks()
+    table = world.value_by_group(policy, np.array(list("aabbbacc")))
+    for label, items in {"a": [0, 1, 5], "b": [2, 3, 4], "c": [6, 7]}.items():
+        share, value = pi[:, items].sum() / 40, (pi * q)[:, items].sum() / 40
+        assert table.loc[label].tolist() == pytest.approx([share, value, value / share])
+    assert list(table.columns) == ["share", "value", "mean_reward"]
+    assert table.share.sum() == pytest.approx(1)
+    assert table.value.sum() == pytest.approx(world.policy_value(policy))
+
+
+def test_a_group_that_is_never_shown_has_no_mean_reward():
+    world = make_world().with_new_items(2)
+    never = world.value_by_group(world.logging_policy, world.is_new).loc[True]
+    assert (never.share, never.value) == (0, 0) and np.isnan(never.mean_reward)
+
+
+def test_value_by_group_takes_other_contexts_and_policy_objects():
+    world = make_world()
+    policy = opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 4, hidden=(), dim_embedding=2, random_state=0))
+    context = world.eval_context[:7]
+    total = world.value_by_group(policy, np.zeros(6), context).value.sum()
+    assert total == pytest.approx(world.policy_value(policy, context))
+
+
+# ---- some items of each context, and lists
+
+
+def test_expected_reward_of_some_items_is_that_of_all_items_there():
+    world, rng = make_world(), np.random.default_rng(0)
+    q = world.expected_reward(world.eval_context)
+    one, lists = rng.integers(0, 6, 40), rng.integers(0, 6, (40, 3))
+    got = world.expected_reward(world.eval_context, one)
+    np.testing.assert_allclose(got, q[np.arange(40), one], rtol=1e-12)
+    got = world.expected_reward(world.eval_context, lists)
+    np.testing.assert_allclose(got, np.take_along_axis(q, lists, axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (np.zeros(39, int), r"action must have shape \(n,\) or \(n, k\), with n = 40 .*\(39,\)"),
+        (np.zeros((40, 1, 1), int), r"action must have shape .*\(40, 1, 1\)"),
+        (np.zeros(40), "action must hold integers; got dtype float64"),
+        (np.full(40, 6), r"action must be in \[0, 5\], .*got 6 to 6"),
+        (np.full((40, 2), -1), r"action must be in \[0, 5\], .*got -1 to -1"),
+    ],
+)
+def test_items_that_are_none_are_rejected(action, message):
+    world = make_world()
+    with pytest.raises(ValueError, match=message):
+        world.expected_reward(world.eval_context, action)
+
+
+def test_a_cascade_is_the_chance_that_some_item_pleases(tiny_chunks):
+    """Enumerates every outcome of three independent tastes."""
+    world = make_world()
+    lists = np.array([np.random.default_rng(row).permutation(6)[:3] for row in range(40)])
+    q = np.take_along_axis(world.expected_reward(world.eval_context), lists, axis=1)
+    clicked = 0.0
+    for outcome in itertools.product([0, 1], repeat=3):
+        chance = np.where(outcome, q, 1 - q).prod(axis=1)
+        clicked += chance * any(outcome)
+    tiny_chunks()
+    assert world.list_value(lists) == pytest.approx(clicked.mean())
+    assert world.list_value(lists[:, ::-1]) == pytest.approx(clicked.mean())
+    assert world.list_value(lists, user="best") == pytest.approx(q.max(axis=1).mean())
+
+
+def test_lists_of_one_are_a_policy():
+    world = make_world()
+    item = np.arange(40) % 6
+    value = world.policy_value(lambda context, items: np.eye(6)[item])
+    for user in ("cascade", "best"):
+        assert world.list_value(item[:, None], user) == pytest.approx(value)
+
+
+def test_list_value_takes_other_contexts():
+    world = make_world()
+    lists, context = np.array([[1, 2], [3, 0]]), world.eval_context[5:7]
+    q = world.expected_reward(context)
+    expected = (1 - (1 - q[0, 1]) * (1 - q[0, 2]) + 1 - (1 - q[1, 3]) * (1 - q[1, 0])) / 2
+    assert world.list_value(lists, context=context) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("items", "user", "message"),
+    [
+        (np.tile([0, 1], (40, 1)), "random", "user must be 'cascade' or 'best'; got 'random'"),
+        (np.zeros(40, int), "best", r"items must have shape \(n, k\), a list for each of the 40"),
+        (np.tile([0, 1], (39, 1)), "best", r"items must have shape .*got \(39, 2\)"),
+        (np.zeros((40, 0), int), "best", r"items must have shape .*got \(40, 0\)"),
+        (np.tile([3, 1, 3], (40, 1)), "best", "the list of row 0 shows an item twice"),
+    ],
+)
+def test_bad_lists_are_rejected(items, user, message):
+    with pytest.raises(ValueError, match=message):
+        make_world().list_value(items, user)
+
+
 # ---- seeds
 
 
@@ -234,6 +481,22 @@ def fingerprint(world):
 def test_one_seed_is_one_world():
     for one, other in zip(fingerprint(make_world()), fingerprint(make_world()), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_seed_draws_what_it_always_drew():
+    log = opl.SyntheticWorld(logging_policy=opl.softmax(1.0)).sample(12, random_state=3)
+    assert log.action.tolist() == [2, 9, 1, 8, 7, 7, 2, 8, 4, 8, 1, 7]
+    assert log.reward.tolist() == [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 0, 0]
+    large = opl.SyntheticWorld(n_actions=5000).sample(5, random_state=3)
+    assert large.action.tolist() == [2260, 2674, 3454, 447, 2159]
+
+
+@pytest.mark.parametrize("setting", [{"scale": 2.0}, {"unexplained": 0.5}])
+def test_other_rewards_leave_items_and_contexts(setting):
+    plain, other = make_world(), make_world(**setting)
+    np.testing.assert_array_equal(plain.action_context, other.action_context)
+    np.testing.assert_array_equal(plain.eval_context, other.eval_context)
+    np.testing.assert_array_equal(plain.sample(50).action, other.sample(50).action)
 
 
 def test_another_seed_is_another_world():
@@ -281,11 +544,26 @@ def test_evaluation_contexts_are_never_those_of_a_log():
         ({"random_state": -1}, "random_state must be an integer of at least 0; got -1"),
         ({"reward_function": "linear"}, "reward_function must be one of .*; got 'linear'"),
         ({"logging_policy": "uniform"}, "logging_policy must be a function .*got 'uniform'"),
+        ({"scale": 0}, "scale must be a finite number above 0; got 0"),
+        ({"unexplained": -0.1}, "unexplained must be a finite number of at least 0; got -0.1"),
+        ({"unexplained": 1.1}, r"unexplained must be in \[0, 1\]; got 1.1"),
     ],
 )
 def test_bad_settings_of_a_world_are_rejected(setting, message):
     with pytest.raises(ValueError, match=message):
         make_world(**setting)
+
+
+@pytest.mark.parametrize("n_new", [0, 1.5])
+def test_at_least_one_item_is_new(n_new):
+    with pytest.raises(ValueError, match=f"n_new must be an integer of at least 1; got {n_new}"):
+        make_world().with_new_items(n_new)
+
+
+@pytest.mark.parametrize("group", [np.zeros(5), np.zeros((6, 1))], ids=["short", "table"])
+def test_groups_have_one_label_an_item(group):
+    with pytest.raises(ValueError, match=r"one label an item, shape \(6,\)"):
+        make_world().value_by_group(opl.uniform(), group)
 
 
 @pytest.mark.parametrize("n_rounds", [0, -5, 1.5])
@@ -322,5 +600,8 @@ def test_repr_shows_how_to_make_the_world_again():
     assert repr(make_world(logging_policy=opl.epsilon_greedy(0.1))) == (
         "SyntheticWorld(n_actions=6, dim_context=4, dim_action_context=4, "
         "reward_function='logistic', logging_policy=epsilon_greedy(epsilon=0.1), "
-        "n_eval_contexts=40, random_state=0)"
+        "n_eval_contexts=40, random_state=0, scale=1, unexplained=0)"
+    )
+    assert repr(make_world(scale=0.5, unexplained=0.25).with_new_items(2)).endswith(
+        "random_state=0, scale=0.5, unexplained=0.25).with_new_items(2)"
     )

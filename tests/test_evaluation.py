@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 import opl_lib as opl
-from opl_lib.evaluation import ESTIMATORS, policy_terms
+from opl_lib.estimators import FORMS
+from opl_lib.evaluation import policy_terms
 
-ALL = list(ESTIMATORS)
+ALL = list(FORMS)
 PI = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
 Q_HAT = np.array([[0.8, 0.3, 0.4], [0.3, 0.7, 0.2]])
 
@@ -219,6 +220,39 @@ def test_snips_of_a_policy_that_was_never_logged_is_not_a_number(hand_log):
     assert (table.ess == 0).all()
 
 
+# ---- the difference from the logging policy
+
+
+def test_differences_by_hand(hand_log):
+    table = opl.evaluate(
+        table_policy, hand_log, ["ips", "dr", "avg"], reward_model=TableModel(), difference=True
+    )
+    reward = np.array([1, 0, 1])
+    for estimator in ("ips", "dr"):
+        terms = HAND_TERMS[estimator] - reward
+        assert table.difference[estimator] == pytest.approx(terms.mean())
+        assert table.std_error[estimator] == pytest.approx(terms.std(ddof=1) / np.sqrt(3))
+    assert table.loc["avg", ["difference", "std_error", "ci_lower"]].tolist() == [0, 0, 0]
+    assert "policy_value" not in table
+
+
+def test_a_difference_is_far_more_certain_than_two_values(tiny_world, log):
+    """A policy near the logging policy: most noise is common to both."""
+
+    def near(context, action_context):
+        return context @ (0.9 * tiny_world.pi_0 + 0.1 * PI)
+
+    paired = opl.evaluate(near, log, ["ips"], difference=True).loc["ips"]
+    apart = opl.evaluate(near, log, ["ips", "avg"])
+    assert paired.difference == pytest.approx(apart.policy_value["ips"] - apart.policy_value["avg"])
+    assert paired.std_error < 0.2 * np.sqrt((apart.std_error**2).sum())
+
+
+def test_the_difference_of_the_logging_policy_is_exactly_zero(tiny_world, log):
+    row = opl.evaluate(lambda x, a: x @ tiny_world.pi_0, log, ["ips"], difference=True).loc["ips"]
+    assert row[["difference", "std_error", "ci_lower", "ci_upper"]].tolist() == [0, 0, 0, 0]
+
+
 # ---- reward models
 
 
@@ -299,7 +333,7 @@ def test_no_reward_model_is_fitted_if_none_is_needed(small_log, monkeypatch):
 
 @pytest.mark.parametrize("estimators", ["ips", [], ["ipw"], ["ips", "DR"], [None]], ids=str)
 def test_unknown_estimators_are_rejected_with_the_list_of_known_ones(estimators, hand_log):
-    message = r"estimators must be a list of \['dm', 'dr', 'ips', 'snips'\]; got"
+    message = r"estimators must be a list of \['avg', 'clipped_ips', .*opl.Estimator.*; got"
     with pytest.raises(ValueError, match=message):
         opl.evaluate(table_policy, hand_log, estimators)
 
@@ -308,6 +342,11 @@ def test_unknown_estimators_are_rejected_with_the_list_of_known_ones(estimators,
 def test_confidence_out_of_range_is_rejected(confidence, hand_log):
     with pytest.raises(ValueError, match=rf"confidence must be in \(0, 1\); got {confidence}"):
         opl.evaluate(table_policy, hand_log, ["ips"], confidence=confidence)
+
+
+def test_an_unknown_interval_is_rejected(hand_log):
+    with pytest.raises(ValueError, match=r"interval must be one of .*; got 'exact'"):
+        opl.evaluate(table_policy, hand_log, ["ips"], interval="exact")
 
 
 @pytest.mark.parametrize(

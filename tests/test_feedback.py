@@ -469,6 +469,17 @@ def test_from_obp_names_the_missing_key(small_log, key):
         opl.BanditFeedback.from_obp({**dictionary, key: None})
 
 
+def test_from_obp_takes_item_features_that_the_dictionary_lacks_or_has(small_log):
+    dictionary = small_log.to_obp()
+    lacking = {key: value for key, value in dictionary.items() if key != "action_context"}
+    for source in (lacking, dictionary):
+        log = opl.BanditFeedback.from_obp(source, action_context=np.eye(4))
+        np.testing.assert_array_equal(log.action_context, np.eye(4))
+        np.testing.assert_array_equal(log.context, small_log.context)
+    with pytest.raises(ValueError, match=r"lacks action_context; .* Pass item features"):
+        opl.BanditFeedback.from_obp(lacking)
+
+
 # ---- support
 
 

@@ -1,4 +1,4 @@
-"""FlatAdam against torch's Adam."""
+"""FlatAdam against torch's Adam, for one model and for several with settings of their own."""
 
 import copy
 
@@ -7,11 +7,20 @@ import torch
 
 import opl_lib as opl
 from opl_lib.optimizer import FlatAdam
+from opl_lib.stacks import FlatWeights, MLPStack
+
+
+def make_model(seed=0):
+    return opl.TwoTower.mlp(3, 2, hidden=(5,), dim_embedding=4, random_state=seed).double()
 
 
 @pytest.fixture
 def model():
-    return opl.TwoTower.mlp(3, 2, hidden=(5,), dim_embedding=4, random_state=0).double()
+    return make_model()
+
+
+def flat_of(model):
+    return FlatWeights([[weights] for weights in model.parameters()])
 
 
 def loss_of(model, seed):
@@ -23,73 +32,100 @@ def loss_of(model, seed):
     return (model(context, items) - target).square().mean()
 
 
+def train(model, forget, optimizer, n_steps):
+    for step in range(n_steps):
+        forget()
+        loss_of(model, step).backward()
+        optimizer.step()
+
+
+def by_torch(model, n_steps, learning_rate, **settings):
+    reference = copy.deepcopy(model)
+    adam = torch.optim.Adam(reference.parameters(), lr=learning_rate, **settings)
+    train(reference, adam.zero_grad, adam, n_steps)
+    return reference
+
+
+def assert_same_weights(model, reference, **tolerance):
+    for got, expected in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(got, expected, **tolerance)
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_two_hundred_steps_equal_those_of_torch(model, weight_decay):
-    reference = copy.deepcopy(model)
-    flat = FlatAdam(model.parameters(), learning_rate=0.01, weight_decay=weight_decay)
-    adam = torch.optim.Adam(reference.parameters(), lr=0.01, weight_decay=weight_decay)
-    for step in range(200):
-        for optimizer, weights in ((flat, model), (adam, reference)):
-            optimizer.zero_grad()
-            loss_of(weights, step).backward()
-            optimizer.step()
-    for got, expected in zip(model.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    expected = by_torch(model, 200, 0.01, weight_decay=weight_decay)
+    flat = flat_of(model)
+    adam = FlatAdam(flat, [0.01], [weight_decay])
+    train(model, flat.gradient.zero_, adam, 200)
+    assert_same_weights(model, expected, rtol=0, atol=1e-10)
+    assert not torch.equal(model.context_tower[0].weight, make_model().context_tower[0].weight)
 
 
 @pytest.mark.parametrize("settings", [{"betas": (0.5, 0.9)}, {"eps": 1e-2}])
 def test_other_constants_equal_those_of_torch(model, settings):
-    reference = copy.deepcopy(model)
-    flat = FlatAdam(model.parameters(), 0.01, 0.0, **settings)
-    adam = torch.optim.Adam(reference.parameters(), lr=0.01, **settings)
-    for step in range(10):
-        for optimizer, weights in ((flat, model), (adam, reference)):
-            optimizer.zero_grad()
-            loss_of(weights, step).backward()
-            optimizer.step()
-    for got, expected in zip(model.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-9)
+    expected = by_torch(model, 10, 0.01, **settings)
+    flat = flat_of(model)
+    train(model, flat.gradient.zero_, FlatAdam(flat, [0.01], [0.0], **settings), 10)
+    assert_same_weights(model, expected, rtol=0, atol=1e-12)
 
 
-def test_parameters_and_gradients_are_views_of_one_vector(model):
-    before = [weights.detach().clone() for weights in model.parameters()]
-    flat = FlatAdam(model.parameters(), learning_rate=0.01, weight_decay=0.0)
-    for got, expected in zip(model.parameters(), before, strict=True):
-        assert torch.equal(got, expected)
-    flat.weights.fill_(0.5)
-    flat.gradient.fill_(0.25)
-    for weights in model.parameters():
-        assert (weights == 0.5).all() and (weights.grad == 0.25).all()
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [(0.01, 0.0), (0.01, 0.0), (0.01, 0.0)],
+        [(0.01, 0.0), (0.03, 0.0), (0.03, 0.1)],
+        [(0.01, 0.1), (0.01, 0.1), (0.02, 0.0)],
+        [(0.01, 0.1), (0.02, 0.1), (0.01, 0.1)],  # equal ones need not be neighbours
+    ],
+    ids=str,
+)
+def test_models_of_a_stack_are_updated_as_if_alone(settings):
+    models = [make_model(seed) for seed in range(3)]
+    expected = [
+        by_torch(model, 20, rate, weight_decay=decay)
+        for model, (rate, decay) in zip(models, settings, strict=True)
+    ]
+    flat = MLPStack(models).flat
+    adam = FlatAdam(flat, *zip(*settings, strict=True))
+    for step in range(20):
+        flat.gradient.zero_()
+        for model in models:
+            loss_of(model, step).backward()
+        adam.step()
+    for model, reference in zip(models, expected, strict=True):
+        assert_same_weights(model, reference, rtol=0, atol=1e-10)
 
 
-def test_backward_fills_the_flat_gradient_and_zero_grad_empties_it(model):
-    flat = FlatAdam(model.parameters(), learning_rate=0.01, weight_decay=0.0)
+def test_the_first_step_is_the_learning_rate_against_the_sign_of_the_gradient():
+    """By hand: mean / sqrt(square) is the sign after one step, whatever the gradient's size."""
+    weights = torch.nn.Parameter(torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64))
+    flat = FlatWeights([[weights]])
+    flat.gradient.copy_(torch.tensor([2.0, -0.3, 0.0]))
+    FlatAdam(flat, [0.1], [0.0]).step()
+    expected = torch.tensor([0.9, 1.1, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(weights.detach(), expected, rtol=0, atol=1e-7)
+
+
+def test_a_step_is_in_place_and_leaves_the_gradient(model):
+    flat = flat_of(model)
     loss_of(model, 0).backward()
-    flowing = torch.cat([weights.grad.reshape(-1) for weights in model.parameters()])
-    assert torch.equal(flat.gradient, flowing) and flat.gradient.abs().max() > 0
-    flat.zero_grad()
-    assert (flat.gradient == 0).all()
-
-
-def test_step_returns_the_weights(model):
-    flat = FlatAdam(model.parameters(), learning_rate=0.01, weight_decay=0.0)
-    loss_of(model, 0).backward()
-    assert flat.step() is flat.weights
+    address, gradient = flat.weights.data_ptr(), flat.gradient.clone()
+    before = flat.weights.clone()
+    FlatAdam(flat, [0.01], [0.1]).step()
+    assert flat.weights.data_ptr() == address == model.context_tower[0].weight.data_ptr()
+    assert torch.equal(flat.gradient, gradient) and not torch.equal(flat.weights, before)
 
 
 def test_frozen_parameters_are_left_alone(model):
     frozen = model.action_tower[0].weight.requires_grad_(False)
     before, address = frozen.clone(), frozen.data_ptr()
-    flat = FlatAdam(model.parameters(), learning_rate=0.01, weight_decay=0.1)
+    flat = flat_of(model)
     loss_of(model, 0).backward()
-    flat.step()
+    FlatAdam(flat, [0.01], [0.1]).step()
     assert torch.equal(frozen, before) and frozen.data_ptr() == address and frozen.grad is None
-    n_weights = sum(weights.numel() for weights in model.parameters())
-    assert len(flat.weights) == n_weights - frozen.numel()
 
 
-def test_a_model_that_is_all_frozen_is_rejected(model):
-    for weights in model.parameters():
-        weights.requires_grad_(False)
-    with pytest.raises(ValueError, match="no trainable parameters; is everything frozen"):
-        FlatAdam(model.parameters(), learning_rate=0.01, weight_decay=0.0)
+@pytest.mark.parametrize("settings", [([0.1, 0.1], [0.0]), ([0.1], [0.0, 0.0])])
+def test_every_model_needs_a_learning_rate_and_a_weight_decay(model, settings):
+    with pytest.raises(ValueError, match="zip"):
+        FlatAdam(flat_of(model), *settings)

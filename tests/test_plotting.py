@@ -125,3 +125,153 @@ def test_figures_are_drawn_on_the_axes_given_or_on_new_ones(plot):
 def test_the_table_of_evaluate_can_be_drawn(small_log):
     ax = opl.plot_estimates({"uniform": opl.evaluate(None, small_log, ["ips", "snips"])})
     assert legend_of(ax) == ["ips", "snips"]
+
+
+def test_calibration_is_points_with_error_bars_about_the_diagonal():
+    bins = pd.DataFrame(
+        {"predicted": [0.1, 0.4], "observed": [0.08, 0.5], "std_error": [0.01, 0.05]}
+    )
+    ax = opl.plot_calibration(bins)
+    points, _, (bars,) = ax.containers[0]
+    assert points.get_xdata().tolist() == [0.1, 0.4]
+    assert points.get_ydata().tolist() == [0.08, 0.5]
+    ends = [segment[:, 1] for segment in bars.get_segments()]
+    np.testing.assert_allclose(ends, [[0.0604, 0.0996], [0.402, 0.598]])
+    diagonal = lines_by_label(ax)["calibrated"]
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0.08, 1]
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("estimated propensity", "share that was shown")
+    assert opl.plot_calibration(bins, ax) is ax
+
+
+def sweep(**values):
+    """Two settings, two seeds: values by objective, the same in both settings."""
+    references = {"optimum": 0.9, "best_constant_item": 0.7, "logging": 0.5, "uniform": 0.4}
+    return pd.DataFrame(
+        {"objective": name, "n_rounds": n, "seed": seed, "softmax_value": value,
+         "greedy_value": value + 0.1, **{k: v + seed / 10 for k, v in references.items()}}
+        for name, of_seeds in values.items()
+        for n in (500, 2_000)
+        for seed, value in enumerate(of_seeds)
+    )  # fmt: skip
+
+
+def band_of(ax):
+    (vertices,) = (band.get_paths()[0].vertices for band in ax.collections[:1])
+    return sorted({round(float(y), 4) for y in vertices[:, 1]})
+
+
+def legend_of_figure(axes):
+    return [text.get_text() for text in axes[0].figure.legends[0].get_texts()]
+
+
+def test_a_sweep_is_the_mean_over_seeds_with_a_student_t_band():
+    (ax,) = opl.plot_sweep({"softmax": sweep(ips=[0.5, 0.7])}, "n_rounds")
+    line = lines_by_label(ax)["ips"]
+    assert list(line.get_xdata()) == [500, 2_000]
+    np.testing.assert_allclose(line.get_ydata(), [0.6, 0.6])
+    assert to_hex(line.get_color()) == COLORS["ips"].lower()
+    # two seeds 0.2 apart: a standard error of 0.1, and t = 12.7062 with one degree of freedom
+    assert band_of(ax) == [round(0.6 - 1.27062, 4), round(0.6 + 1.27062, 4)]
+
+
+def test_a_sweep_shows_the_means_of_the_four_references():
+    (ax,) = opl.plot_sweep({"softmax": sweep(ips=[0.5, 0.7])}, "n_rounds")
+    lines = lines_by_label(ax)
+    shown = {name: set(np.round(lines[name].get_ydata(), 12)) for name in REFERENCES}
+    assert shown == {
+        "optimum": {0.95},
+        "best constant item": {0.75},
+        "logging": {0.55},
+        "uniform": {0.45},
+    }
+    assert len({lines[name].get_linestyle() for name in REFERENCES}) == 4
+
+
+def test_a_sweep_has_a_panel_a_table_with_a_column_each():
+    table = sweep(ips=[0.5, 0.7], dr=[0.6, 0.8])
+    axes = opl.plot_sweep(
+        {"softmax": table, "greedy": table}, "n_rounds", ["softmax_value", "greedy_value"]
+    )
+    assert [ax.get_title() for ax in axes] == ["softmax", "greedy"]
+    means = [lines_by_label(ax)["dr"].get_ydata()[0] for ax in axes]
+    np.testing.assert_allclose(means, [0.7, 0.8])
+    assert legend_of_figure(axes) == [
+        "ips", "dr", "optimum", "best constant item", "logging", "uniform"
+    ]  # fmt: skip
+    assert {ax.get_xlabel() for ax in axes} == {"rounds in the log"}
+    assert [ax.get_ylabel() for ax in axes] == ["policy value V(π)", ""]
+    assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["500", "2k"]
+
+
+def test_a_column_a_panel_is_asked_for():
+    with pytest.raises(ValueError):
+        opl.plot_sweep({"softmax": sweep(ips=[0.5, 0.7])}, "n_rounds", ["softmax_value"] * 2)
+
+
+def test_published_points_are_drawn_where_their_objective_is():
+    panels = {name: sweep(**{name: [0.5, 0.7]}) for name in ("ips", "dr")}
+    points = pd.DataFrame(
+        {"n_rounds": [500, 500], "objective": ["dr", "regression"], "policy_value": [0.65, 0.1],
+         "half_width": [0.05, 0.05]}
+    )  # fmt: skip
+    axes = opl.plot_sweep(panels, "n_rounds", points=points)
+    drawn = [
+        [(x, y) for bar in ax.containers for x, y in zip(*bar.lines[0].get_data(), strict=True)]
+        for ax in axes
+    ]
+    assert drawn == [[], [(500, 0.65)]]
+    (bar,) = axes[1].containers[0].lines[2][0].get_segments()
+    np.testing.assert_allclose(bar, [[500, 0.6], [500, 0.7]])
+    assert legend_of_figure(axes)[:3] == ["ips", "dr", "published"]
+
+
+DIAGNOSES = ["estimate", "mean_weight", "ess_share", "entropy", "effective_items",
+             "kl_from_logging", "unsupported_mass"]  # fmt: skip
+
+
+def diagnosis(start=0.0, logs=("held_out", "train")):
+    """Three epochs of two logs, all numbers different."""
+    index = pd.MultiIndex.from_product([logs, range(3)], names=["log", "epoch"])
+    numbers = start + np.arange(len(index) * len(DIAGNOSES)).reshape(len(index), -1)
+    return pd.DataFrame(numbers, index, columns=DIAGNOSES)
+
+
+def test_a_diagnosis_has_a_panel_a_column_and_a_line_a_fit_and_log():
+    tables = {"ips": diagnosis(), "mine": diagnosis(100.0)}
+    axes = opl.plot_diagnosis(tables)
+    assert axes.shape == (7,) and {ax.get_xlabel() for ax in axes} == {"epoch"}
+    for ax, column in zip(axes, DIAGNOSES, strict=True):
+        lines = lines_by_label(ax)
+        for name, table in tables.items():
+            for log, style in (("held_out", "-"), ("train", "--")):
+                line = lines[f"{name}, {log.replace('_', '-')} rounds"]
+                assert list(line.get_xdata()) == [0, 1, 2]
+                assert list(line.get_ydata()) == table.loc[log][column].tolist()
+                assert line.get_linestyle() == style
+        assert to_hex(lines["ips, train rounds"].get_color()) == COLORS["ips"].lower()
+        assert ax.get_ylabel()
+
+
+def test_a_diagnosis_marks_a_mean_weight_of_one_and_has_one_legend():
+    axes = opl.plot_diagnosis({"ips": diagnosis(logs=["train"])})
+    (mark,) = [line for line in axes[1].get_lines() if line.get_linestyle() == ":"]
+    assert set(mark.get_ydata()) == {1}
+    assert [len(ax.get_lines()) for ax in axes] == [1, 2, 1, 1, 1, 1, 1]
+    assert legend_of(axes[0].figure.axes[7]) == ["ips, train rounds"]
+
+
+def test_what_is_infinite_leaves_a_gap_in_a_diagnosis():
+    table = diagnosis(logs=["held_out"])
+    table.loc[("held_out", 1), "kl_from_logging"] = np.inf
+    (line,) = opl.plot_diagnosis({"dr": table})[5].get_lines()
+    assert np.isnan(line.get_ydata()).tolist() == [False, True, False]
+
+
+def test_the_table_of_a_watch_can_be_drawn(small_log):
+    watch = opl.Watch(small_log[:40], small_log)
+    learner = opl.OffPolicyLearner("ips", epochs=1, hidden=(5,), dim_embedding=3)
+    learner.fit(small_log, callbacks=watch.callbacks)
+    axes = opl.plot_diagnosis({"ips": watch.table})
+    estimate = lines_by_label(axes[0])["ips, held-out rounds"]
+    assert list(estimate.get_ydata()) == watch.table.loc["held_out"].estimate.tolist()

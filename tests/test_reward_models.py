@@ -1,11 +1,18 @@
 """Reward models: what they are fitted on, what they predict, cross-fitting."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import opl_lib as opl
+from opl_lib import reward_models
+from opl_lib.reward_models import cross_fit_many
 
 
 class Memory:
@@ -87,6 +94,120 @@ def test_repr_names_the_estimator():
     assert repr(opl.SklearnRewardModel(Ridge(alpha=2))) == "SklearnRewardModel(Ridge(alpha=2))"
 
 
+# ---- predictions of some rows and items at a time
+
+NETWORKS = {
+    "relu": MLPRegressor(hidden_layer_sizes=(7, 5), activation="relu"),
+    "tanh": MLPRegressor(hidden_layer_sizes=(7,), activation="tanh"),
+    "logistic": MLPRegressor(hidden_layer_sizes=(7,), activation="logistic"),
+    "identity": MLPRegressor(hidden_layer_sizes=(7,), activation="identity"),
+    "classifier, relu": MLPClassifier(hidden_layer_sizes=(7, 5), activation="relu"),
+    "classifier, tanh": MLPClassifier(hidden_layer_sizes=(7,), activation="tanh"),
+}
+if "loss" in MLPRegressor().get_params():  # since scikit-learn 1.7
+    NETWORKS["poisson"] = MLPRegressor(loss="poisson", hidden_layer_sizes=(7,))
+OTHERS = {
+    "linear": Ridge(),
+    "tree": DecisionTreeClassifier(max_depth=3, random_state=0),
+    "pipeline": make_pipeline(StandardScaler(), NETWORKS["relu"]),
+}
+
+
+def fitted_on(log, estimator):
+    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    if "max_iter" in last.get_params() and "hidden_layer_sizes" in last.get_params():
+        last.set_params(max_iter=20, random_state=0)
+    return opl.SklearnRewardModel(estimator).fit(log)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("max_hidden", [1, 50, 2**18])
+@pytest.mark.parametrize("name", [*NETWORKS, *OTHERS])
+def test_a_predictor_gives_the_predictions_of_some_rows_and_items(
+    name, max_hidden, small_log, monkeypatch
+):
+    monkeypatch.setattr(reward_models, "_MAX_HIDDEN", max_hidden)
+    model = fitted_on(small_log, {**NETWORKS, **OTHERS}[name])
+    expected = model.predict_reward(small_log.context, small_log.action_context)
+    predict = model.predictor(small_log.context, small_log.action_context)
+    assert expected.std() > 0.01
+    for rows, items in ((np.arange(120), np.arange(4)), ([5, 119, 5], [2, 0]), ([7], [3, 3])):
+        rows, items = np.array(rows), np.array(items)
+        np.testing.assert_allclose(predict(rows, items), expected[rows[:, None], items], atol=1e-9)
+    assert predict(np.array([], dtype=int), np.arange(4)).shape == (0, 4)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize(("name", "calls"), [("relu", 0), ("pipeline", 1)])
+def test_only_networks_are_taken_apart(name, calls, small_log, monkeypatch):
+    model, count = fitted_on(small_log, {**NETWORKS, **OTHERS}[name]), []
+    predict_reward = model.predict_reward
+    monkeypatch.setattr(
+        model, "predict_reward", lambda *pair: (count.append(pair), predict_reward(*pair))[1]
+    )
+    model.predictor(small_log.context, small_log.action_context)(np.arange(3), np.arange(4))
+    assert len(count) == calls
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_probabilities_of_a_network_that_is_sure_of_itself_are_0_and_1(small_log):
+    model = fitted_on(small_log, NETWORKS["classifier, relu"])
+    model.estimator_.coefs_[-1] *= 1e6
+    predict = model.predictor(small_log.context, small_log.action_context)
+    predicted = predict(np.arange(120), np.arange(4))
+    expected = model.predict_reward(small_log.context, small_log.action_context)
+    np.testing.assert_allclose(predicted, expected, atol=1e-9)
+    assert predicted.min() == 0 and predicted.max() == 1
+
+
+@pytest.mark.parametrize("objective", ["regression", "squared_error"])
+def test_two_towers_have_a_predictor_too(objective, small_log):
+    model = opl.OffPolicyLearner(objective, epochs=1, hidden=(4,), dim_embedding=2).fit(small_log)
+    predict = model.predictor(small_log.context, small_log.action_context)
+    expected = model.predict_reward(small_log.context, small_log.action_context)
+    rows, items = np.array([5, 119, 5]), np.array([2, 0])
+    np.testing.assert_allclose(predict(rows, items), expected[rows[:, None], items], rtol=1e-5)
+
+
+class HasPredictor(Memory):
+    """Predicts the row and the item number; `made` counts how often it was prepared."""
+
+    made = 0
+
+    def predictor(self, context, action_context):
+        HasPredictor.made += 1
+        assert len(context) == 120 and len(action_context) == 4
+        return lambda rows, items: 10.0 * rows[:, None] + items
+
+
+def test_a_predictor_is_made_once_a_fold_and_asked_for_what_is_needed(small_log, monkeypatch):
+    monkeypatch.setattr(HasPredictor, "made", 0)
+    fitted = opl.cross_fit(HasPredictor(), small_log, n_folds=3)
+    for _ in range(2):
+        got = fitted.predict_logged(np.array([7, 119, 0]), np.array([3, 1]))
+        np.testing.assert_array_equal(got, [[73, 71], [1193, 1191], [3, 1]])
+    fitted.predict_logged(np.arange(120))
+    assert HasPredictor.made == 3
+
+
+def test_what_was_prepared_is_not_pickled(small_log):
+    fitted = opl.cross_fit(opl.SklearnRewardModel(Ridge()), small_log)
+    before = len(pickle.dumps(fitted))
+    predicted = fitted.predict_logged(np.arange(120))
+    assert len(pickle.dumps(fitted)) == before
+    copied = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(copied.predict_logged(np.arange(120)), predicted)
+
+
+@pytest.mark.parametrize("n_rounds", [1, 120, 255, 256, 257, 600])
+def test_predict_shown_is_the_prediction_of_the_logged_item(n_rounds, small_world):
+    log = small_world.sample(n_rounds, random_state=0)
+    fitted = opl.cross_fit(opl.SklearnRewardModel(Ridge()), log, n_folds=min(3, n_rounds - 1) or 1)
+    everything = fitted.predict_logged(np.arange(n_rounds))
+    expected = everything[np.arange(n_rounds), log.action]
+    np.testing.assert_allclose(fitted.predict_shown(), expected)
+
+
 # ---- cross-fitting
 
 
@@ -157,6 +278,23 @@ def test_two_towers_can_be_cross_fitted(small_log):
     model = opl.OffPolicyLearner("squared_error", epochs=1, hidden=(4,), dim_embedding=2)
     fitted = opl.cross_fit(model, small_log)
     assert fitted.predict_logged(np.arange(4)).shape == (4, 4)
+
+
+def test_many_are_cross_fitted_as_one_is(small_log, small_world):
+    towers = opl.OffPolicyLearner("squared_error", epochs=1, hidden=(4,), dim_embedding=2)
+    models = [towers, opl.SklearnRewardModel(Ridge()), towers, Memory()]
+    other = small_world.sample(80, random_state=5)
+    logs, n_folds, seeds = [small_log, other, small_log, other], [2, 3, 4, 2], [0, 1, 2, 0]
+    together = cross_fit_many(models, logs, n_folds, seeds)
+    for fitted, model, log, n, seed in zip(together, models, logs, n_folds, seeds, strict=True):
+        alone = opl.cross_fit(model, log, n, seed)
+        np.testing.assert_array_equal(fitted.fold, alone.fold)
+        rows = np.arange(log.n_rounds)
+        np.testing.assert_allclose(
+            fitted.predict_logged(rows), alone.predict_logged(rows), atol=1e-5
+        )
+        assert fitted.feedback is log
+    assert not hasattr(towers, "policy_")
 
 
 class FitsWithoutReturning(Memory):

@@ -1,0 +1,102 @@
+"""Run the benchmarks and store what they measure.
+
+    python benchmarks/run.py [name ...] [--quick]
+
+Each benchmark runs in a process of its own. Its rows replace its old rows in benchmarks.csv, and
+benchmarks.json says on which machine they were measured and how long that took; a file is replaced
+as a whole, so both are valid at any moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
+
+import pandas as pd  # noqa: E402
+from measure import in_fresh_process  # noqa: E402
+
+from opl_lib.experiments.runner import _machine, _replace  # noqa: E402
+
+BENCHMARKS = {
+    "steps": "a training step against the article's loop",
+    "scaling": "a step by items, batch size and log size, and its floor",
+    "memory": "extra memory of one exact step over 100,000 items",
+    "overhead": "seconds that a fit costs beyond its steps",
+    "value": "time to a policy value, against other learners",
+    "million": "a run on 1,000,000 items",
+}
+PACKAGES = ("opl-lib", "torch", "numpy", "scikit-learn", "obp", "vowpalwabbit")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    about = "\n".join(f"  {name:<10}{what}" for name, what in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog=f"benchmarks:\n{about}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help="which; all if none is named")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
+    parser.add_argument("--folder", default="results", type=Path, help="(default: results)")
+    args = parser.parse_args(arguments)
+    if unknown := sorted(set(args.names) - set(BENCHMARKS)):
+        parser.error(f"no such benchmark: {', '.join(unknown)}")
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for name in args.names or BENCHMARKS:
+        print(f"{name}: {BENCHMARKS[name]} ... ", end="", flush=True)
+        start = time.perf_counter()
+        rows = pd.DataFrame(in_fresh_process(run_benchmark, name, args.quick))
+        seconds = time.perf_counter() - start
+        print(f"{seconds:.0f} s", flush=True)
+        print(summary(rows), flush=True)
+        store(args.folder, name, rows, {"quick": args.quick, "seconds": round(seconds)})
+    return 0
+
+
+def run_benchmark(name: str, quick: bool) -> list[dict]:
+    """What the benchmark of a name measures."""
+    return importlib.import_module(name).run(quick)
+
+
+def store(folder: Path, name: str, rows: pd.DataFrame, about: dict) -> None:
+    """Replace the rows and the description of one benchmark."""
+    path = folder / "benchmarks.csv"
+    table, made_with = rows.assign(benchmark=name), {}
+    if path.exists():
+        old = pd.read_csv(path)
+        made_with = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        table = pd.concat([old[old.benchmark != name], table])
+    place = list(BENCHMARKS).index
+    table = table.sort_values("benchmark", key=lambda names: names.map(place), kind="stable")
+    table = table[["benchmark", *table.columns.drop("benchmark")]]
+    made_with[name] = {
+        **about,
+        "machine": _machine(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    _replace(path, text)
+    _replace(path.with_suffix(".json"), json.dumps(made_with, indent=2) + "\n")
+
+
+def summary(rows: pd.DataFrame) -> str:
+    """The rows with a goal, as lines of text; or all, if none has one."""
+    shown = rows[rows.required.notna()]
+    shown = rows if shown.empty else shown
+    wanted = ["case", "objective", "quantity", "value", "unit", "required", "aim"]
+    columns = [name for name in wanted if name in shown]
+    return shown[columns].to_string(index=False, na_rep="", float_format=lambda x: f"{x:.3g}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,291 @@
+"""Which learner wins where: worlds, learners with settings to choose from, and the choice.
+
+Every learner gets the same log, learns with each of its settings on three quarters of it, and is
+served as the candidate with the largest DR estimate on the last quarter, as `select` computes it.
+The truth is looked at only afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from .. import objectives
+from ..digits import DigitsWorld
+from ..environments import SyntheticWorld, World
+from ..feedback import BanditFeedback
+from ..learner import OffPolicyLearner
+from ..logging_policies import epsilon_greedy, uniform
+from ..objectives import Objective
+from ..reward_models import cross_fit_many
+from ..selection import LOGGING, select
+from ..training import fit_many
+from .peers import EPOCHS, PEERS
+
+LOG_SEED = 1
+LEARNING_RATES = (5e-4, 2e-3)
+BATCH_SIZE = 100
+TEMPERATURES = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A world by name: how it is made, and how long its log is."""
+
+    logging_policy: Any
+    n_rounds: int = 5_000
+    n_actions: int = 10
+    scale: float = 1.0
+    unexplained: float = 0.0
+
+    def world(self, seed: int) -> World:
+        """The world of a seed."""
+        return SyntheticWorld(
+            n_actions=self.n_actions,
+            dim_context=20,
+            dim_action_context=20,
+            logging_policy=self.logging_policy,
+            scale=self.scale,
+            unexplained=self.unexplained,
+            n_eval_contexts=2_000,
+            random_state=seed,
+        )
+
+
+class Digits(Setting):
+    """`DigitsWorld`, with a logging policy that is half a weak classifier, half uniform."""
+
+    def world(self, seed: int) -> World:
+        return DigitsWorld(alpha=0.5, random_state=seed)
+
+
+WORLDS = {
+    "uniform logging": Setting(uniform()),
+    "ε-greedy logging": Setting(epsilon_greedy(0.3)),
+    "little overlap": Setting(epsilon_greedy(0.05)),
+    "short log": Setting(epsilon_greedy(0.3), n_rounds=1_000),
+    "noisy rewards": Setting(epsilon_greedy(0.3), scale=0.3),
+    "100 items": Setting(epsilon_greedy(0.3), n_rounds=10_000, n_actions=100),
+    "unexplained items": Setting(epsilon_greedy(0.3), n_actions=40, unexplained=0.7),
+    "digits": Digits(None, n_rounds=3_000),
+}
+
+# An objective with the settings that are tried, beside the learning rates.
+OBJECTIVES: dict[str, Sequence[str | Objective]] = {
+    "regression": ["regression"],
+    "DM": ["dm"],
+    "DR": ["dr"],
+    "DRos": [objectives.dros(v) for v in (3, 30)],
+    "Switch-DR": [objectives.switch_dr(v) for v in (2, 10)],
+    "DR + entropy": [objectives.regularised("dr", entropy=w) for w in (0.01, 0.05)],
+    "DRos + entropy": [objectives.regularised(objectives.dros(10), entropy=0.02)],
+    "IPS": ["ips"],
+    "SNIPS": ["snips"],
+    "IPS, baseline": ["baseline_ips"],
+    "IPS, baseline + imitation": [
+        objectives.regularised("baseline_ips", imitation=w) for w in (0.02, 0.1)
+    ],
+    "clipped IPS": [objectives.clipped_ips(m) for m in (3, 30)],
+    "implicit exploration": [objectives.implicit_exploration(g) for g in (0.01, 0.1)],
+    "exponential smoothing": [objectives.exponential_smoothing(a) for a in (0.5, 0.8)],
+    "logarithmic smoothing": [objectives.logarithmic_smoothing(v) for v in (0.1, 1.0)],
+    "POEM": [objectives.poem(p) for p in (0.3, 1.0)],
+    "weighted likelihood": [objectives.likelihood(a) for a in (0.0, 1.0)],
+}
+
+Policies = list[dict[str, Any]]
+
+
+def learn(
+    tried: Sequence[str | Objective], logs: Sequence[BanditFeedback], seeds: Sequence[int]
+) -> Policies:
+    """Each log's policies by setting, all fits side by side."""
+    grid = [(objective, rate) for objective in tried for rate in LEARNING_RATES]
+    q_hats = _reward_models(tried, logs, seeds)
+    learners = [
+        [
+            OffPolicyLearner(
+                objective,
+                epochs=EPOCHS,
+                batch_size=BATCH_SIZE,
+                learning_rate=rate,
+                reward_model=q_hat,
+                progress=False,
+                random_state=seed,
+            )
+            for objective, rate in grid
+        ]
+        for seed, q_hat in zip(seeds, q_hats, strict=True)
+    ]
+    fit_many([each for of_log in learners for each in of_log], [log for log in logs for _ in grid])
+    names = [f"{objective}, learning_rate={rate:g}" for objective, rate in grid]
+    return [dict(zip(names, (each.policy_ for each in of_log), strict=True)) for of_log in learners]
+
+
+def _reward_models(
+    tried: Sequence[str | Objective], logs: Sequence[BanditFeedback], seeds: Sequence[int]
+) -> list[Any]:
+    """One cross-fitted reward model a log, for all that needs one."""
+    if not any(objectives.get_objective(objective).needs_reward_model for objective in tried):
+        return [None] * len(logs)
+    return cross_fit_many([_regression(seed) for seed in seeds], logs, [2] * len(logs), seeds)
+
+
+def _regression(seed: int) -> OffPolicyLearner:
+    return OffPolicyLearner(
+        "regression",
+        epochs=EPOCHS,
+        batch_size=BATCH_SIZE,
+        learning_rate=1e-3,
+        progress=False,
+        random_state=seed,
+    )
+
+
+def warm_start(
+    objective: str | Objective, logs: Sequence[BanditFeedback], seeds: Sequence[int]
+) -> Policies:
+    """Regression first; then its towers go on with a value objective, at a lower learning rate."""
+    first = [_regression(seed) for seed in seeds]
+    q_hats = _reward_models([objective], logs, seeds)
+    fit_many(first, logs)
+    policies: Policies = [{} for _ in logs]
+    for rate in (3e-5, 3e-4):
+        second = [
+            OffPolicyLearner(
+                objective,
+                epochs=EPOCHS,
+                batch_size=BATCH_SIZE,
+                learning_rate=rate,
+                model=f.policy_.model,
+                reward_model=q_hat,
+                progress=False,
+                random_state=seed,
+            )
+            for f, q_hat, seed in zip(first, q_hats, seeds, strict=True)
+        ]
+        fit_many(second, logs)
+        for of_log, learner in zip(policies, second, strict=True):
+            of_log[f"learning_rate={rate:g}"] = learner.policy_
+    return policies
+
+
+def peer(name: str, logs: Sequence[BanditFeedback], seeds: Sequence[int]) -> Policies:
+    """Policies of another library's learner, log by log."""
+    return [PEERS[name](log, seed) for log, seed in zip(logs, seeds, strict=True)]
+
+
+LEARNERS: dict[str, Callable[[Sequence[BanditFeedback], Sequence[int]], Policies]] = {
+    **{name: partial(learn, tried) for name, tried in OBJECTIVES.items()},
+    "warm start, DR": partial(warm_start, "dr"),
+    **{name: partial(peer, name) for name in PEERS},
+}
+
+
+@dataclass(frozen=True)
+class MapCell:
+    """A learner in a world; both are names in `LEARNERS` and `WORLDS`."""
+
+    world: str
+    learner: str
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The fields as they stand in the table."""
+        return asdict(self)
+
+    @property
+    def title(self) -> str:
+        """The cell, for people."""
+        return f"{self.world:<20} {self.learner:<28}"
+
+    def cost(self, n_seeds: int) -> int:
+        """About what the cell costs, relative to others."""
+        setting = WORLDS[self.world]
+        tried = len(OBJECTIVES.get(self.learner, range(4))) + 1
+        slow = 10 if self.learner in PEERS else 1
+        return setting.n_rounds * (200 + setting.n_actions) * tried * slow * n_seeds // 1000
+
+    def run(self, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
+        """Learn, choose and look at the truth; return a row of the table for each seed.
+
+        Parameters
+        ----------
+        seeds : tuple of int
+            Each fixes a world, its log and a learner.
+
+        Returns
+        -------
+        list of dict
+            ``world``, ``learner`` and ``seed``; the setting and temperature with the largest DR
+            estimate (``chosen``) and its true value (``policy_value``); the true value of the one
+            with the largest lower bound (``bound_value``), and of the one that only the truth could
+            have chosen (``best_value``); the estimated gain of ``chosen`` over the logging policy
+            (``difference``); whether `select` would rather have kept the logging policy
+            (``kept_logging``); the reference values; ``seconds``.
+        """
+        import torch
+
+        torch.set_num_threads(1)
+        start = time.perf_counter()
+        worlds = [WORLDS[self.world].world(seed) for seed in seeds]
+        logs = [world.sample(WORLDS[self.world].n_rounds, LOG_SEED) for world in worlds]
+        parts = [log.split(0.25, random_state=0) for log in logs]
+        to_fit = [fit for fit, _ in parts]
+        learned = LEARNERS[self.learner](to_fit, seeds)
+        judges = [_regression(seed) for seed in seeds]
+        fit_many(judges, to_fit)
+        rows = []
+        for seed, world, (_, held_out), policies, q_hat in zip(
+            seeds, worlds, parts, learned, judges, strict=True
+        ):
+            candidates = _served(policies)
+            chosen = _select(candidates, held_out, q_hat)
+            values = {name: world.policy_value(policy) for name, policy in candidates.items()}
+            ranked = chosen.table.drop(index=LOGGING)
+            largest = ranked["difference"].idxmax()
+            rows.append(
+                {
+                    **self.settings,
+                    "seed": seed,
+                    "chosen": largest,
+                    "policy_value": values[largest],
+                    "bound_value": values[ranked.index[0]],
+                    "best_value": max(values.values()),
+                    "difference": ranked["difference"].max(),
+                    "kept_logging": int(chosen.best == LOGGING),
+                    **{k.replace(" ", "_"): v for k, v in world.reference_values().items()},
+                }
+            )
+        seconds = (time.perf_counter() - start) / len(seeds)
+        return [{**row, "seconds": seconds} for row in rows]
+
+
+class _Fitted:
+    """A reward model that is fitted already."""
+
+    def __init__(self, model: Any) -> None:
+        self.predict_reward = model.predict_reward
+
+    def fit(self, feedback: BanditFeedback) -> _Fitted:
+        return self
+
+
+def _select(candidates: dict[str, Any], held_out: BanditFeedback, q_hat: Any) -> Any:
+    # The report is not used: the truth is known here.
+    parts = (held_out, held_out, held_out)
+    return select(candidates, parts, estimator="dr", reward_model=_Fitted(q_hat), progress=False)
+
+
+def _served(policies: dict[str, Any]) -> dict[str, Any]:
+    """Every policy at every temperature, where it has one."""
+    served = {}
+    for name, policy in policies.items():
+        if hasattr(policy, "at_temperature"):
+            served |= {f"{name} @ {t:g}": policy.at_temperature(t) for t in TEMPERATURES}
+        else:
+            served[name] = policy
+    return served

@@ -1,0 +1,113 @@
+"""Compare what a table holds: on the same worlds first, then over seeds."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from .cells import mean_and_interval
+
+REFERENCES = ("logging", "uniform", "best_constant_item", "optimum")
+
+
+def by_seed(table: pd.DataFrame, setting: str, value: str = "softmax_value") -> pd.DataFrame:
+    """Values of each setting and seed side by side, so that they can be subtracted.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `run` makes it, with one row a setting, seed and objective.
+    setting : str
+        The column that varies, such as ``"n_rounds"``.
+    value : str
+        The column to compare.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by the setting and ``seed``: a column an objective, and one a reference value. A
+        row is one world, so a difference of columns is free of the luck of the world.
+
+    Raises
+    ------
+    ValueError
+        If the table has two rows of one setting, seed and objective.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> worlds = {"n_rounds": 9, "logging": 0.5, "uniform": 0.5, "best_constant_item": 0.6,
+    ...           "optimum": 0.9}
+    >>> table = pd.DataFrame(
+    ...     {**worlds, "seed": seed, "objective": name, "softmax_value": v + seed / 10}
+    ...     for name, v in {"ips": 0.5, "dr": 0.6}.items() for seed in (0, 1)
+    ... )
+    >>> values = by_seed(table, "n_rounds")
+    >>> over_seeds(values["dr"] - values["ips"]).round(3)
+              mean  half_width
+    n_rounds
+    9          0.1         0.0
+    """
+    index = [setting, "seed"]
+    values = table.pivot(index=index, columns="objective", values=value)
+    return values.join(table.groupby(index)[list(REFERENCES)].first())
+
+
+def over_seeds(values: pd.Series) -> pd.DataFrame:
+    """Mean over seeds and half the width of its 95 % Student-t interval, a row a setting.
+
+    Parameters
+    ----------
+    values : Series
+        A column of `by_seed`, or what was computed from several.
+
+    Returns
+    -------
+    DataFrame
+        With columns ``mean`` and ``half_width``.
+    """
+    rows = {key: mean_and_interval(v) for key, v in values.groupby(level=0)}
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "half_width"])
+    return frame.rename_axis(values.index.names[0])
+
+
+def beside(table: pd.DataFrame, points: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """Our values beside published ones, and whether their difference is within both errors.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `run` makes it.
+    points : DataFrame
+        With the columns `setting`, ``objective``, ``policy_value`` and ``half_width``.
+    setting : str
+        The column that varies.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``objective`` and the setting: ``ours``, ``published``, their ``difference``, its
+        95 % ``half_width`` from both, taken as independent, and whether they ``agree``.
+    """
+    values = by_seed(table, setting)
+    ours = {name: over_seeds(values[name]) for name in table["objective"].unique()}
+    ours = pd.concat(ours, names=["objective"])
+    published = points.set_index(["objective", setting]).loc[ours.index]
+    difference = ours["mean"] - published["policy_value"]
+    half_width = (ours["half_width"] ** 2 + published["half_width"] ** 2) ** 0.5
+    return pd.DataFrame(
+        {
+            "ours": ours["mean"],
+            "published": published["policy_value"],
+            "difference": difference,
+            "half_width": half_width,
+            "agree": difference.abs() <= half_width,
+        }
+    )
+
+
+def text(frame: pd.DataFrame) -> pd.Series:
+    """``mean ± half_width``, to three digits, to be read."""
+    return pd.Series(
+        [f"{mean:.3f} ± {half:.3f}" for mean, half in frame[["mean", "half_width"]].to_numpy()],
+        index=frame.index,
+    )

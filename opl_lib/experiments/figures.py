@@ -1,0 +1,129 @@
+"""The experiments as grids: the article's figures, and the map of learners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .atlas import LEARNERS, WORLDS, MapCell
+from .cells import Cell
+
+OBJECTIVES = ("ips", "dr", "regression")
+N_ROUNDS = (2_000, 5_000, 10_000, 15_000, 20_000)
+N_ACTIONS = (10, 50, 100, 200, 500, 1_000, 2_000, 5_000)
+BATCH_SIZES = (10, 100, 200, 500, 1_000, 2_000, 5_000)
+LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table: its cells, its seeds, and what it is for."""
+
+    about: str
+    cells: tuple[Cell, ...] | tuple[MapCell, ...]
+    seeds: tuple[int, ...]
+
+
+def _published(objective: str) -> Cell:
+    """The article's settings, from its text, its code and its published plots."""
+    return Cell(
+        objective,
+        logging_policy="epsilon_greedy_as_published(0.1)",
+        reward_function="logistic_as_published",
+        batch_size=10,
+        epochs=100,
+        learning_rate=1e-5,
+        weight_decay=1e-6,
+        shuffle=False,
+        reward_model="article",
+    )
+
+
+def _intended(objective: str) -> Cell:
+    """What the article meant: its ε-greedy, a world in which q is not saturated.
+
+    A tenth of the epochs at ten times the learning rate.
+    """
+    return Cell(objective, logging_policy="epsilon_greedy(0.1)")
+
+
+def _figure1(base) -> list[Cell]:
+    return [
+        replace(base(objective), n_rounds=n, logging_policy="uniform()")
+        for objective in OBJECTIVES
+        for n in N_ROUNDS
+    ]
+
+
+def _figure2(base) -> list[Cell]:
+    return [replace(base(objective), n_rounds=n) for objective in OBJECTIVES for n in N_ROUNDS]
+
+
+def _figure3(base, exact_to: int) -> list[Cell]:
+    """Over all items up to a size, sampled beyond it; and both ways at that size."""
+    cells = []
+    for objective in OBJECTIVES:
+        for n in N_ACTIONS:
+            cell = replace(base(objective), n_actions=n)
+            is_value = objective != "regression"
+            if n <= exact_to or not is_value:
+                cells.append(cell)
+            if n >= exact_to and is_value:
+                cells.append(replace(cell, softmax="sampled"))
+    return cells
+
+
+def _figure4(base) -> list[Cell]:
+    return [replace(base(objective), batch_size=b) for objective in OBJECTIVES for b in BATCH_SIZES]
+
+
+def _tuned(objective: str) -> Cell:
+    """As intended, with the learning rate chosen on a validation log; batches of 100."""
+    return replace(_intended(objective), batch_size=100, learning_rates=LEARNING_RATES)
+
+
+def _same_updates(objective: str) -> Cell:
+    """As intended, for a fixed number of updates whatever the batch size."""
+    return replace(_intended(objective), n_updates=500, learning_rate=1e-3)
+
+
+_PUBLISHED, _MANY = tuple(range(5)), tuple(range(20))
+
+EXPERIMENTS = {
+    "figure1_published": Experiment(
+        "log size, uniform logging, as published", tuple(_figure1(_published)), _PUBLISHED
+    ),
+    "figure2_published": Experiment(
+        "log size, the published ε-greedy logging", tuple(_figure2(_published)), _PUBLISHED
+    ),
+    "figure3_published": Experiment(
+        "number of items, as published", tuple(_figure3(_published, exact_to=500)), _PUBLISHED
+    ),
+    "figure4_published": Experiment(
+        "batch size, as published", tuple(_figure4(_published)), _PUBLISHED
+    ),
+    "figure1_intended": Experiment(
+        "log size, uniform logging, as intended", tuple(_figure1(_intended)), _MANY
+    ),
+    "figure2_intended": Experiment(
+        "log size, ε-greedy logging, as intended", tuple(_figure2(_intended)), _MANY
+    ),
+    "figure3_intended": Experiment(
+        "number of items, as intended", tuple(_figure3(_intended, exact_to=100)), _MANY
+    ),
+    "figure4_intended": Experiment("batch size, as intended", tuple(_figure4(_intended)), _MANY),
+    "figure1_tuned": Experiment(
+        "log size, uniform logging, learning rate tuned", tuple(_figure1(_tuned)), _MANY
+    ),
+    "figure2_tuned": Experiment(
+        "log size, ε-greedy logging, learning rate tuned", tuple(_figure2(_tuned)), _MANY
+    ),
+    "figure4_tuned": Experiment("batch size, learning rate tuned", tuple(_figure4(_tuned)), _MANY),
+    "figure4_same_updates": Experiment(
+        "batch size, 500 updates each", tuple(_figure4(_same_updates)), _MANY
+    ),
+    "map": Experiment(
+        "which learner wins where, settings chosen from the log alone",
+        tuple(MapCell(world, learner) for world in WORLDS for learner in LEARNERS),
+        _MANY,
+    ),
+}

@@ -1,0 +1,51 @@
+"""Objectives by name."""
+
+from __future__ import annotations
+
+import torch
+
+from .base import Objective
+from .baselines import baseline_ips, snips
+from .doubly_robust import dros, switch_dr
+from .likelihoods import likelihood
+from .regressions import identity, mrdr, regression, squared_error
+from .value import dm, dr, ips
+from .weighted import (
+    clipped_ips,
+    exponential_smoothing,
+    implicit_exploration,
+    logarithmic_smoothing,
+    poem,
+)
+
+OBJECTIVES = {
+    "regression": Objective(
+        regression, to_reward=torch.sigmoid, stacks=True, min_reward=0.0, max_reward=1.0
+    ),
+    "squared_error": Objective(squared_error, to_reward=identity, stacks=True),
+    "mrdr": Objective(mrdr, to_reward=identity, stacks=True),
+    "dm": Objective(dm, needs_reward_model=True, collapses=True, stacks=True),
+    "ips": Objective(ips, collapses=True, stacks=True),
+    "dr": Objective(dr, needs_reward_model=True, collapses=True, stacks=True),
+    "snips": Objective(snips, collapses=True, stacks=True),
+    "clipped_ips": clipped_ips(),
+    "baseline_ips": baseline_ips(),
+    "implicit_exploration": implicit_exploration(),
+    "exponential_smoothing": exponential_smoothing(),
+    "logarithmic_smoothing": logarithmic_smoothing(),
+    "poem": poem(),
+    "switch_dr": switch_dr(),
+    "dros": dros(),
+    "likelihood": likelihood(),
+}
+
+
+def get_objective(objective: str | Objective) -> Objective:
+    """Look up an objective by name, or pass one through."""
+    if isinstance(objective, Objective):
+        return objective
+    if isinstance(objective, str) and objective in OBJECTIVES:
+        return OBJECTIVES[objective]
+    raise ValueError(
+        f"objective must be one of {sorted(OBJECTIVES)} or an opl.Objective; got {objective!r}."
+    )

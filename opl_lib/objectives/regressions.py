@@ -1,0 +1,89 @@
+"""Regressions: minus the error of a prediction of the logged item's reward from its score."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .base import Batch
+
+
+def regression(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Minus the cross-entropy between the reward and ``sigmoid(<u(x), v(a)>)`` of the logged item.
+
+    Parameters
+    ----------
+    scores : tensor of shape (B,)
+        Inner products of the logged pairs.
+    batch : Batch
+        With rewards in [0, 1].
+
+    Returns
+    -------
+    value : scalar tensor
+    gradient : tensor of shape (B,)
+        ``(r_i − sigmoid(s_i)) / B``.
+    """
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(
+        scores, batch.reward, reduction="none"
+    )
+    return -loss.mean(dim=-1), (batch.reward - torch.sigmoid(scores)) / scores.shape[-1]
+
+
+def squared_error(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Minus the mean squared error between the reward and ``<u(x), v(a)>`` of the logged item.
+
+    Parameters
+    ----------
+    scores : tensor of shape (B,)
+        Inner products of the logged pairs.
+    batch : Batch
+        Any real rewards.
+
+    Returns
+    -------
+    value : scalar tensor
+    gradient : tensor of shape (B,)
+        ``2 (r_i − s_i) / B``.
+    """
+    residual = batch.reward - scores
+    return -residual.square().mean(dim=-1), 2 * residual / scores.shape[-1]
+
+
+def mrdr(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """More robust doubly robust: the squared error, weighted by what it costs the variance of DR.
+
+        −mean_i w_i² (1 − π_0(a_i|x_i)) (r_i − <u(x_i), v(a_i)>)²
+
+    For a deterministic policy this is, in expectation and up to noise that no q̂ can remove, minus
+    the part of DR's variance that depends on q̂. For a stochastic policy it leaves out the products
+    of two items' errors, of which a log with one item a round has no unbiased estimate. Where a few
+    rows carry most of the weight, it fits those and little else.
+
+    Parameters
+    ----------
+    scores : tensor of shape (B,)
+        Inner products of the logged pairs.
+    batch : Batch
+        With the importance weights `weight` of the policy that DR is to judge. Without, they are
+        taken to be ``1/π_0``, those of a policy that shows what was logged: for learning, where
+        the policy is not known yet.
+
+    Returns
+    -------
+    value : scalar tensor
+    gradient : tensor of shape (B,)
+
+    References
+    ----------
+    Farajtabar, Chow and Ghavamzadeh, "More Robust Doubly Robust Off-policy Evaluation", ICML 2018.
+    """
+    weight = 1 / batch.pscore if batch.weight is None else batch.weight
+    cost = weight.square() * (1 - batch.pscore)
+    residual = batch.reward - scores
+    return -(cost * residual.square()).mean(dim=-1), 2 * cost * residual / scores.shape[-1]
+
+
+def identity(scores: Tensor) -> Tensor:
+    """Scores that are predicted rewards already."""
+    return scores

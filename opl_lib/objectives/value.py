@@ -1,0 +1,114 @@
+"""Estimates that are linear in the policy: the direct method, IPS, doubly robust."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .base import Batch, predictions
+
+
+def linear_value(logits: Tensor, pseudo_reward: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and gradient of any estimate that is linear in the policy.
+
+    With ``V̂ = mean_i Σ_a π(a|x_i) h_i(a)`` and ``π = softmax(logits)``,
+
+        ∂V̂/∂z_ia = π(a|x_i) (h_i(a) − Σ_b π(b|x_i) h_i(b)) / B,
+
+    a covariance under π. The direct method, IPS and DR differ only in the pseudo-reward h. The
+    gradient equals that of the surrogate ``Σ_a stop_gradient(π(a|x)) h(a) log π(a|x)``, the
+    log-trick form of the policy gradient (Williams 1992).
+
+    Parameters
+    ----------
+    logits : tensor of shape (B, n_actions)
+    pseudo_reward : tensor of shape (B, n_actions)
+        ``h_i(a)``, which must not depend on the policy.
+
+    Returns
+    -------
+    value : scalar tensor
+    gradient : tensor of shape (B, n_actions)
+
+    Examples
+    --------
+    >>> import torch
+    >>> import opl_lib as opl
+    >>> value, gradient = opl.linear_value(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+    >>> value, gradient
+    (tensor(0.5000), tensor([[ 0.2500, -0.2500]]))
+    """
+    pi = torch.softmax(logits, dim=-1)
+    value = (pi * pseudo_reward).sum(dim=-1, keepdim=True)
+    return value.mean(dim=(-2, -1)), pi * (pseudo_reward - value) / logits.shape[-2]
+
+
+def ips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Inverse propensity scoring: ``h_i(a) = 1[a = a_i] r_i / π_0(a_i|x_i)``.
+
+    Unbiased if every pscore is right and above 0 wherever π is; its variance grows with the
+    weights ``π/π_0``.
+
+    Parameters
+    ----------
+    logits : tensor of shape (B, n_actions)
+    batch : Batch
+
+    Returns
+    -------
+    value : scalar tensor
+    gradient : tensor of shape (B, n_actions)
+
+    References
+    ----------
+    Horvitz and Thompson, JASA 1952; Dudík, Langford and Li, ICML 2011, section 2.
+    """
+    weighted_reward = (batch.reward / batch.pscore)[..., None]
+    h = torch.zeros_like(logits).scatter_(-1, batch.action[..., None], weighted_reward)
+    return linear_value(logits, h)
+
+
+def dm(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Direct method: ``h_i(a) = q̂(x_i, a)``, as good as the reward model and no better.
+
+    Parameters
+    ----------
+    logits : tensor of shape (B, n_actions)
+    batch : Batch
+        With `q_hat`.
+
+    Returns
+    -------
+    value : scalar tensor
+    gradient : tensor of shape (B, n_actions)
+
+    References
+    ----------
+    Dudík, Langford and Li, ICML 2011, section 2.
+    """
+    return linear_value(logits, predictions(batch)[0])
+
+
+def dr(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Doubly robust: ``h_i(a) = q̂(x_i, a) + 1[a = a_i] (r_i − q̂(x_i, a_i)) / π_0(a_i|x_i)``.
+
+    Unbiased if the pscore or q̂ is right, provided q̂ was not fitted on the same rows.
+
+    Parameters
+    ----------
+    logits : tensor of shape (B, n_actions)
+    batch : Batch
+        With `q_hat`.
+
+    Returns
+    -------
+    value : scalar tensor
+    gradient : tensor of shape (B, n_actions)
+
+    References
+    ----------
+    Dudík, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011, equation 1.
+    """
+    q_hat, residual = predictions(batch)
+    correction = (residual / batch.pscore)[..., None]
+    return linear_value(logits, q_hat.scatter_add(-1, batch.action[..., None], correction))

@@ -1,0 +1,473 @@
+"""Choosing a policy from a log: fit on one part, select on a second, report on a third."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from .checks import check_number
+from .estimators import Estimator, Terms, as_estimator
+from .evaluation import check_confidence, diagnostics, estimate, policy_terms
+from .feedback import BanditFeedback, check_feedback
+from .intervals import Interval
+from .learner import default_reward_model
+from .support import is_off_one, standard_error
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOGGING = "logging"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Selection:
+    """What `select` found.
+
+    Attributes
+    ----------
+    best : str
+        Name of the chosen candidate; ``"logging"`` if none is surely better than the policy that
+        made the log.
+    policies : dict of str to policy
+        Every candidate's policy. The logging policy is not among them: a log does not hold it.
+    table : pandas.DataFrame
+        All candidates on the selection part, best first: ``policy_value``; ``difference``, the
+        estimate of ``V(π) − V(π_0)``, its ``std_error`` and ``lower_bound``; the diagnostics of
+        `evaluate`; and ``eligible``, which is False where the mean weight is not 1 or no round has
+        any weight, so that the bound means nothing. The estimates of the first rows are too high,
+        as those of the best of many are.
+    report : pandas.DataFrame
+        The chosen one on the report part, which had no say in the choice: rows ``policy``,
+        ``logging`` and ``difference``, with ``value``, ``std_error``, ``ci_lower``, ``ci_upper``.
+    estimator : Estimator
+        What both parts were judged by.
+    confidence : float
+        Of all lower bounds together, and of the intervals in `report`.
+    n_rounds : tuple of three int
+        Rounds of the three parts: fit, selection, report.
+    """
+
+    best: str
+    policies: dict[str, Any]
+    table: pd.DataFrame
+    report: pd.DataFrame
+    estimator: Estimator
+    confidence: float
+    n_rounds: tuple[int, int, int]
+
+    @property
+    def policy(self) -> Any:
+        """The chosen policy; an error if the logging policy was chosen."""
+        if self.best == LOGGING:
+            raise ValueError(
+                "the logging policy was chosen: no candidate is surely better than what runs now. "
+                "Keep that, or collect a longer log; the candidates are in .policies."
+            )
+        return self.policies[self.best]
+
+    def __repr__(self) -> str:
+        fit, selection, report = (f"{n:,}" for n in self.n_rounds)
+        shown = self.table[["difference", "lower_bound", "mean_weight", "ess"]]
+        lines = [
+            f"Selection(best={self.best!r}, {self.confidence:.0%} confidence, by {self.estimator})",
+            f"fitted on {fit} rounds, selected on {selection}:",
+            shown.to_string(float_format="{:,.3f}".format),
+        ]
+        for name in self.table.index[~self.table.eligible]:
+            lines.append(f"  ! {name} is not eligible: with a mean weight off 1 no bound holds")
+        if self.best == LOGGING:
+            lines.append("no candidate is surely better than the logging policy: keep it")
+        lines.append(f"reported on {report} other rounds:")
+        lines.append(self.report.to_string(float_format="{:,.3f}".format))
+        return "\n".join(lines)
+
+
+def select(
+    candidates: Mapping[str, Any],
+    feedback: BanditFeedback | Sequence[BanditFeedback],
+    temperatures: Sequence[float] | None = None,
+    estimator: str | Estimator = "dr",
+    reward_model: Any = None,
+    confidence: float = 0.95,
+    interval: str = "student_t",
+    fractions: tuple[float, float, float] = (0.5, 0.25, 0.25),
+    reward_range: tuple[float, float] | None = None,
+    max_weight: float | None = None,
+    progress: bool | None = None,
+    random_state: int = 0,
+) -> Selection:
+    """Choose the policy that is most surely better than the one that made the log.
+
+    Learners are fitted on one part of the log. On a second part each policy gets a lower confidence
+    bound of ``V(π) − V(π_0)``, and the largest bound wins; the logging policy, whose difference is
+    0, takes part, so that doing nothing can win. A third part says what the winner is worth.
+
+    Parameters
+    ----------
+    candidates : mapping of str to learner or policy
+        A learner has ``fit(feedback)`` and then ``policy_``; it is copied, not changed. A policy is
+        taken as it is, and must not have been learned on `feedback`.
+    feedback : BanditFeedback, or three of them
+        One log is split at random; a log with `user_id` so that no user is in two parts. Three logs
+        are taken as the parts to fit, select and report on: split by time, say.
+    temperatures : sequence of float, optional
+        Serve every candidate that has ``at_temperature`` at each of these, 0 for greedy, instead
+        of at its own: each is a candidate of its own, from one fit.
+    estimator : str or Estimator
+        What the differences are estimated by. The direct method has no error to bound.
+    reward_model : reward model, optional
+        An unfitted q̂ for the doubly robust estimators; fitted on the fit part. If not given, two
+        towers.
+    confidence : float in (0, 1)
+        With this probability all the lower bounds hold together. With K candidates each bound fails
+        with probability ``(1 − confidence) / K`` (Bonferroni), so that many candidates buy no luck.
+    interval : {"student_t", "normal", "bootstrap", "empirical_bernstein"}
+        How bounds are made; see `evaluate`.
+    fractions : tuple of three floats
+        Shares of the parts, with sum 1, if `feedback` is one log.
+    reward_range, max_weight
+        For ``"empirical_bernstein"``; see `evaluate`.
+    progress : bool, optional
+        Show a progress bar. If not given, on a terminal only.
+    random_state : int
+        Fixes the split and the bootstrap; learners have their own.
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    TypeError
+        For a candidate that is neither a learner nor a policy.
+    ValueError
+        For no candidates, a name that is taken, or a setting out of range.
+
+    Notes
+    -----
+    The question is whether π is better than ``π_0``, so the bound is on the difference. Both values
+    are estimated from the same rows: for IPS the row's term is ``w r − r = (w − 1) r``, for DR
+    ``q̂(x, π) − q̂(x, a) + (w − 1)(r − q̂(x, a))``. What is noise in both cancels. Where π agrees
+    with ``π_0`` the weight is 1 and the IPS term is exactly 0, while two separate intervals would
+    each carry the whole noise of the reward, and would count it twice.
+
+    If every bound holds, a candidate with a positive bound is better than the logging policy; so
+    the chosen policy is worse than it with probability at most ``1 − confidence``, as far as the
+    interval is right. ``"student_t"``, ``"normal"`` and ``"bootstrap"`` are right for many rows and
+    weights without rare giants. The rows are taken to be independent; a user's many rows are not
+    quite, and the bounds are then too high.
+
+    References
+    ----------
+    Saito and Nomura, "Hyperparameter optimization can even be harmful in off-policy learning and
+    how to deal with it", IJCAI 2024: the largest of many estimates is too high, and a conservative
+    surrogate, a lower bound, should choose. Thomas, Theocharous and Ghavamzadeh,
+    "High-confidence off-policy evaluation", AAAI 2015, bound the value in the same spirit. That the
+    bound is on the difference and shared by all candidates is this library's choice.
+
+    Examples
+    --------
+    >>> import opl_lib as opl
+    >>> world = opl.SyntheticWorld(n_actions=5, dim_context=5, dim_action_context=5, random_state=0)
+    >>> small = dict(epochs=5, learning_rate=3e-3, hidden=(20,), dim_embedding=10)
+    >>> candidates = {
+    ...     "ips": opl.OffPolicyLearner("ips", **small),
+    ...     "regression": opl.OffPolicyLearner("regression", **small),
+    ... }
+    >>> chosen = opl.select(candidates, world.sample(4000, random_state=1), temperatures=[1, 0])
+    >>> sorted(chosen.table.index)
+    ['ips @ 0', 'ips @ 1', 'logging', 'regression @ 0', 'regression @ 1']
+    >>> world.policy_value(chosen.policy) > world.policy_value(world.logging_policy)
+    True
+    """
+    import pandas as pd
+
+    _check_candidates(candidates)
+    temperatures = _check_temperatures(temperatures)
+    estimator = as_estimator(estimator)
+    if estimator.name in ("avg", "dm"):
+        raise ValueError(
+            f"estimator {estimator.name!r} has no error to bound; use 'ips' or 'dr', say."
+        )
+    check_confidence(confidence)
+    how = Interval(interval, reward_range, max_weight, random_state)
+    to_fit, to_select, to_report = _parts(feedback, fractions, random_state)
+
+    n_fits = sum(hasattr(candidate, "fit") for candidate in candidates.values())
+    n_steps = n_fits + estimator.needs_reward_model + len(candidates) + 1
+    with _progress_bar("select", n_steps, progress) as bar:
+        served = []
+        for name, candidate in candidates.items():
+            policy = candidate
+            if hasattr(candidate, "fit"):
+                policy = _policy_of(name, _fit(f"candidate {name!r}", candidate, to_fit))
+                bar.update()
+            served.append(_served(name, policy, temperatures))
+        q_hat = None
+        if estimator.needs_reward_model:
+            q_hat = default_reward_model(to_fit.reward) if reward_model is None else reward_model
+            q_hat = _fit("the reward model", q_hat, to_fit)
+            bar.update()
+        policies = _joined(served)
+        tail = (1 - confidence) / len(policies)
+        rows = {LOGGING: _judge(Estimator("avg"), _logging_terms(to_select), how, tail)}
+        for group in served:
+            for name, policy in group.items():
+                with _named(f"candidate {name!r}"):
+                    terms = policy_terms(policy, to_select, q_hat)
+                    rows[name] = _judge(estimator, terms, how, tail)
+            bar.update()
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("candidate")
+        bound = table.lower_bound.where(table.eligible, -np.inf)
+        table = table.loc[bound.sort_values(ascending=False, kind="stable").index]
+        best = str(table.index[0])
+        if best == LOGGING:
+            judged, terms = Estimator("avg"), _logging_terms(to_report)
+        else:
+            judged, terms = estimator, policy_terms(policies[best], to_report, q_hat)
+        report = _report(judged, terms, how, (1 - confidence) / 2)
+        bar.update()
+    sizes = (to_fit.n_rounds, to_select.n_rounds, to_report.n_rounds)
+    return Selection(best, policies, table, report, estimator, confidence, sizes)
+
+
+def rehearse(
+    choose: Callable[[BanditFeedback], Selection],
+    world: Any,
+    n_rounds: int,
+    n_logs: int = 100,
+    progress: bool | None = None,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Repeat a selection over many logs of a world, and see how often it goes wrong.
+
+    Parameters
+    ----------
+    choose : callable
+        From a log to a `Selection`, such as ``lambda log: opl.select(candidates, log)``.
+    world : SyntheticWorld or DigitsWorld
+        Where the true values are known: anything with ``sample(n_rounds, random_state)``,
+        ``policy_value(policy)`` and ``logging_policy``.
+    n_rounds : int, at least 1
+        Length of each log.
+    n_logs : int, at least 1
+        Number of logs.
+    progress : bool, optional
+        Show a progress bar. If not given, on a terminal only.
+    random_state : int
+        Log k is drawn with seed ``random_state + k``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a log. ``best``: what was chosen; ``difference``: its true ``V(π) − V(π_0)``;
+        ``reported``, ``ci_lower``, ``ci_upper``: what the report part said of it. ``naive``: the
+        candidate with the largest estimate on the selection part, the logging policy included;
+        ``naive_difference``: its true difference; ``naive_estimate``: what was estimated, on the
+        rows that chose it. ``(table.difference < 0).mean()`` is the rate of policies worse than
+        logging.
+
+    Examples
+    --------
+    >>> import opl_lib as opl
+    >>> world = opl.SyntheticWorld(n_actions=5, dim_context=5, dim_action_context=5, random_state=0)
+    >>> candidates = {f"epsilon {e}": opl.epsilon_greedy(e) for e in (0.3, 0.6, 0.9)}
+    >>> table = opl.rehearse(
+    ...     lambda log: opl.select(candidates, log, estimator="ips"), world, n_rounds=500, n_logs=20
+    ... )
+    >>> bool((table.difference < 0).mean() <= (table.naive_difference < 0).mean())
+    True
+    """
+    import pandas as pd
+
+    if not callable(choose):
+        raise TypeError(
+            "choose must be a function from a log to a Selection, such as "
+            f"lambda log: opl.select(candidates, log); got {type(choose).__name__}."
+        )
+    check_number("n_rounds", n_rounds, Integral, least=1)
+    check_number("n_logs", n_logs, Integral, least=1)
+    check_number("random_state", random_state, Integral, least=0)
+    logging_value = world.policy_value(world.logging_policy)
+
+    def truth(selection: Selection, name: str) -> float:
+        if name == LOGGING:
+            return 0.0
+        return world.policy_value(selection.policies[name]) - logging_value
+
+    rows = []
+    with _progress_bar("rehearse", n_logs, progress) as bar:
+        for k in range(n_logs):
+            selection = choose(world.sample(n_rounds, random_state=random_state + k))
+            naive = str(selection.table.difference.idxmax())
+            reported = selection.report.loc["difference"]
+            rows.append(
+                {
+                    "best": selection.best,
+                    "difference": truth(selection, selection.best),
+                    "reported": reported.value,
+                    "ci_lower": reported.ci_lower,
+                    "ci_upper": reported.ci_upper,
+                    "naive": naive,
+                    "naive_difference": truth(selection, naive),
+                    "naive_estimate": selection.table.difference[naive],
+                }
+            )
+            bar.update()
+    return pd.DataFrame(rows)
+
+
+def difference_bound(
+    estimator: Estimator, terms: Terms, how: Interval, tail: float
+) -> tuple[float, bool]:
+    """Lower bound of ``V(π) − V(π_0)``, and whether the weights let it be trusted."""
+    lower, _ = how.bounds(estimator, terms.against_logging(), tail)
+    off = is_off_one(float(terms.weight.mean()), standard_error(terms.weight))
+    return lower, not (off or math.isnan(lower))
+
+
+def _judge(estimator: Estimator, terms: Terms, how: Interval, tail: float) -> dict[str, Any]:
+    """A candidate's row of the selection table."""
+    paired = estimator.per_row(terms.against_logging())
+    lower, eligible = difference_bound(estimator, terms, how, tail)
+    return {
+        "policy_value": float(estimator.per_row(terms).mean()),
+        "difference": float(paired.mean()),
+        "std_error": standard_error(paired),
+        "lower_bound": lower,
+        **diagnostics(terms),
+        "eligible": eligible,
+    }
+
+
+def _report(estimator: Estimator, terms: Terms, how: Interval, tail: float) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = {
+        "policy": estimate(estimator, terms, how, tail),
+        LOGGING: estimate(Estimator("avg"), terms, how, tail),
+        "difference": estimate(estimator, terms.against_logging(), how, tail),
+    }
+    columns = ["value", "std_error", "ci_lower", "ci_upper"]
+    return pd.DataFrame.from_dict(rows, orient="index")[columns]
+
+
+def _logging_terms(feedback: BanditFeedback) -> Terms:
+    """The logging policy weighs each of its own rows by 1."""
+    return Terms(feedback.reward, np.ones(feedback.n_rounds))
+
+
+def _fit(what: str, model: Any, feedback: BanditFeedback) -> Any:
+    model = copy.deepcopy(model)
+    with _named(what):
+        model.fit(feedback)
+    return model
+
+
+def _policy_of(name: str, learner: Any) -> Any:
+    if not hasattr(learner, "policy_"):
+        raise TypeError(
+            f"candidate {name!r} has no policy_ after fit(feedback); a learner keeps there what "
+            "it learned."
+        )
+    return learner.policy_
+
+
+@contextmanager
+def _named(what: str):
+    """Say in any error which candidate it came from."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"This came from {what}.")
+        raise
+
+
+def _served(name: str, policy: Any, temperatures: tuple[float, ...]) -> dict[str, Any]:
+    if not temperatures or not hasattr(policy, "at_temperature"):
+        return {name: policy}
+    return {f"{name} @ {tau:g}": policy.at_temperature(tau) for tau in temperatures}
+
+
+def _joined(served: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    policies: dict[str, Any] = {}
+    for group in served:
+        for name, policy in group.items():
+            if name in policies:
+                raise ValueError(f"two candidates are called {name!r}; rename one.")
+            policies[name] = policy
+    return policies
+
+
+def _parts(
+    feedback: Any, fractions: Sequence[float], random_state: int
+) -> tuple[BanditFeedback, BanditFeedback, BanditFeedback]:
+    if isinstance(feedback, Sequence):
+        if len(feedback) != 3:
+            raise ValueError(
+                "feedback must be one log or three, to fit, select and report on; "
+                f"got {len(feedback)}."
+            )
+        for log in feedback:
+            check_feedback(log)
+        return tuple(feedback)
+    check_feedback(feedback)
+    shares = np.asarray(fractions, dtype=float)
+    if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-9:
+        raise ValueError(
+            f"fractions must be three shares above 0 with sum 1, such as (0.5, 0.25, 0.25); "
+            f"got {fractions!r}."
+        )
+    _, selection, report = shares
+    by_user = feedback.user_id is not None
+    split = BanditFeedback.split_by_group if by_user else BanditFeedback.split
+    to_fit, held_out = split(feedback, selection + report, random_state)
+    return to_fit, *split(held_out, report / (selection + report), random_state + 1)
+
+
+def _check_candidates(candidates: Any) -> None:
+    if not isinstance(candidates, Mapping) or len(candidates) == 0:
+        raise ValueError(
+            "candidates must be a mapping from names to learners or policies, with at least one; "
+            f"got {candidates!r}."
+        )
+    for name, candidate in candidates.items():
+        if not isinstance(name, str):
+            raise ValueError(f"candidates must have names that are strings; got {name!r}.")
+        if name == LOGGING:
+            raise ValueError("'logging' is the policy that made the log; rename the candidate.")
+        methods = [getattr(candidate, method, None) for method in ("fit", "predict_proba")]
+        if not any(callable(method) for method in (*methods, candidate)):
+            raise TypeError(
+                f"candidate {name!r} is neither a learner with fit(feedback) nor a policy with "
+                f"predict_proba(context, action_context); got {type(candidate).__name__}."
+            )
+
+
+def _check_temperatures(temperatures: Any) -> tuple[float, ...]:
+    if temperatures is None:
+        return ()
+    if not isinstance(temperatures, Sequence | np.ndarray) or len(temperatures) == 0:
+        raise ValueError(
+            f"temperatures must be a sequence such as [1, 0], or None; got {temperatures!r}."
+        )
+    for number, tau in enumerate(temperatures):
+        check_number(f"temperatures[{number}]", tau, Real, least=0)
+    return tuple(dict.fromkeys(float(tau) for tau in temperatures))
+
+
+def _progress_bar(what: str, total: int, progress: bool | None) -> tqdm:
+    return tqdm(
+        total=total,
+        desc=what,
+        disable=None if progress is None else not progress,
+        delay=0 if progress else 1,
+    )
