@@ -49,8 +49,12 @@ lab: $(READY) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=book
 
 .PHONY: bench
-bench: $(READY) ## time training steps against the article's loop
-	@$(BIN)/python benchmarks/steps.py
+bench: $(READY) ## time training against the article's loop and other libraries
+	@$(BIN)/python benchmarks/run.py
+
+.PHONY: figures
+figures: $(READY) ## run the experiments that results/ lacks; hours, if it has none
+	@$(BIN)/python -m opl_lib.experiments
 
 .PHONY: lint
 lint: $(READY) ## check style

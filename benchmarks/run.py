@@ -3,8 +3,8 @@
     python benchmarks/run.py [name ...] [--quick]
 
 Each benchmark runs in a process of its own. Its rows replace its old rows in benchmarks.csv, and
-benchmarks.json says on which machine they were measured and how long that took; a file is replaced
-as a whole, so both are valid at any moment.
+benchmarks.json says on which machine they were measured and how long that took. Curves go to a table
+of the benchmark's own, such as million.csv. A file is replaced as a whole: all are valid always.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
 
-import pandas as pd  # noqa: E402
-from measure import in_fresh_process  # noqa: E402
+import pandas as pd
+from measure import in_fresh_process
 
-from opl_lib.experiments.runner import _machine, _replace  # noqa: E402
+from opl_lib.experiments.runner import _machine, _replace
 
 BENCHMARKS = {
     "steps": "a training step against the article's loop",
@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{name}: {BENCHMARKS[name]} ... ", end="", flush=True)
         start = time.perf_counter()
         rows = pd.DataFrame(in_fresh_process(run_benchmark, name, args.quick))
+        rows = without_curves(args.folder, name, rows)
         seconds = time.perf_counter() - start
         print(f"{seconds:.0f} s", flush=True)
         print(summary(rows), flush=True)
@@ -65,6 +66,21 @@ def main(arguments: list[str] | None = None) -> int:
 def run_benchmark(name: str, quick: bool) -> list[dict]:
     """What the benchmark of a name measures."""
     return importlib.import_module(name).run(quick)
+
+
+def without_curves(folder: Path, name: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Write the points of curves to a table of their own; return the other rows."""
+    if "curve" not in rows:
+        return rows
+    is_curve = rows.pop("curve").notna()
+    points = rows[is_curve].dropna(axis="columns", how="all")
+    points = points.drop(columns=["quantity", "unit"], errors="ignore")
+    write_table(folder / f"{name}.csv", points)
+    return rows[~is_curve].dropna(axis="columns", how="all")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    _replace(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def store(folder: Path, name: str, rows: pd.DataFrame, about: dict) -> None:
@@ -84,8 +100,7 @@ def store(folder: Path, name: str, rows: pd.DataFrame, about: dict) -> None:
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }
-    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    _replace(path, text)
+    write_table(path, table)
     _replace(path.with_suffix(".json"), json.dumps(made_with, indent=2) + "\n")
 
 

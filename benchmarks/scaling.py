@@ -157,4 +157,3 @@ def best_seconds(function, times: int) -> float:
         function()
         seconds.append(time.process_time() - start)
     return min(seconds)
-

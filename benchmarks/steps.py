@@ -113,7 +113,9 @@ def library(
     # The head of a sampled softmax is there from the second epoch on.
     after = n_rounds // batch_size if settings.get("softmax") == "sampled" else 0
     if objective == "dr":
-        settings |= {"reward_model": Fitted(n_actions), "n_folds": 1}
+        q_hat = opl.OffPolicyLearner("regression", epochs=1, progress=False)
+        q_hat.fit(make_log(1000, n_actions))
+        settings |= {"reward_model": Fitted(q_hat), "n_folds": 1}
 
     def run(tick: Tick) -> None:
         clocked = ticking(objective, tick, after)
@@ -127,14 +129,15 @@ def library(
 
 
 class Fitted:
-    """The default reward model, fitted before: what fitting costs is no part of a step."""
+    """A reward model that was fitted before: what fitting costs is no part of a step."""
 
-    def __init__(self, n_actions: int) -> None:
-        learner = opl.OffPolicyLearner("regression", epochs=1, progress=False)
-        self.model = learner.fit(make_log(1000, n_actions))
-        self.predict_reward, self.predictor = self.model.predict_reward, self.model.predictor
+    def __init__(self, model: Any) -> None:
+        self.predict_reward, self.predictor = model.predict_reward, model.predictor
 
     def fit(self, feedback: opl.BanditFeedback) -> Fitted:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> Fitted:
         return self
 
 
@@ -148,8 +151,7 @@ def compared(
 ) -> list[dict[str, Any]]:
     """Rows of two sides and of their ratio, for a step that takes some times as many rounds."""
     rows = [
-        row(case, side, 1000 * s, "ms", objective=objective, **sizes)
-        for side, s in seconds.items()
+        row(case, side, 1000 * s, "ms", objective=objective, **sizes) for side, s in seconds.items()
     ]
     ratio = rounds * seconds["article"] / seconds["opl_lib"]
     return [*rows, row(case, "ratio", ratio, "", goal, objective=objective, **sizes)]

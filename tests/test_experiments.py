@@ -97,6 +97,15 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert ran == []
 
 
+def test_cells_that_another_table_has_are_not_run_again(tmp_path, monkeypatch):
+    run("one", CELLS[:2], [0, 1], tmp_path, n_jobs=1, progress=False)
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    monkeypatch.setattr(Cell, "run", lambda cell, seeds: pytest.fail("it was run"))
+    table = run("two", CELLS[1:2], [1], tmp_path, n_jobs=1, progress=False)
+    assert list(table["objective"]) == ["regression"] and list(table["seed"]) == [1]
+    assert len(read_table(tmp_path / "two.csv")) == 1
+
+
 def test_a_tuned_cell_is_found_again(tmp_path):
     cells = [replace(TINY, learning_rates=(1e-4, 1e-2))]
     run("table", cells, [0], tmp_path, n_jobs=1, progress=False)

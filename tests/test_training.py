@@ -148,6 +148,17 @@ def test_one_log_serves_all(softmax, logs, stack_sizes):
         assert_same_fit(learner, single, logs[0])
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_streamed_stacks_learn_what_exact_ones_learn(stored, logs, monkeypatch):
+    if not stored:
+        monkeypatch.setattr(training, "_MAX_STORED_Q_HAT", 0)
+    exact, streamed = (
+        opl.fit_many(varied("dr", softmax=softmax), logs) for softmax in ("exact", "streamed")
+    )
+    for learner, other, log in zip(streamed, exact, logs, strict=True):
+        assert_same_fit(learner, other, log)
+
+
 @pytest.mark.parametrize("frozen", [None, "context_tower", "action_tower"])
 def test_models_passed_in_are_copied_into_the_stack(frozen, logs, stack_sizes):
     towers = opl.TwoTower.mlp(3, 2, hidden=(6,), dim_embedding=4, random_state=5)

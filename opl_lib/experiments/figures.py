@@ -46,23 +46,19 @@ def _intended(objective: str) -> Cell:
     return Cell(objective, logging_policy="epsilon_greedy(0.1)")
 
 
-def _figure1(base) -> list[Cell]:
-    return [
-        replace(base(objective), n_rounds=n, logging_policy="uniform()")
-        for objective in OBJECTIVES
-        for n in N_ROUNDS
-    ]
+def _figure1(base, n_rounds=N_ROUNDS) -> list[Cell]:
+    return [replace(cell, logging_policy="uniform()") for cell in _figure2(base, n_rounds)]
 
 
-def _figure2(base) -> list[Cell]:
-    return [replace(base(objective), n_rounds=n) for objective in OBJECTIVES for n in N_ROUNDS]
+def _figure2(base, n_rounds=N_ROUNDS) -> list[Cell]:
+    return [replace(base(objective), n_rounds=n) for objective in OBJECTIVES for n in n_rounds]
 
 
-def _figure3(base, exact_to: int) -> list[Cell]:
+def _figure3(base, exact_to: int, n_actions=N_ACTIONS) -> list[Cell]:
     """Over all items up to a size, sampled beyond it; and both ways at that size."""
     cells = []
     for objective in OBJECTIVES:
-        for n in N_ACTIONS:
+        for n in n_actions:
             cell = replace(base(objective), n_actions=n)
             is_value = objective != "regression"
             if n <= exact_to or not is_value:
@@ -72,8 +68,8 @@ def _figure3(base, exact_to: int) -> list[Cell]:
     return cells
 
 
-def _figure4(base) -> list[Cell]:
-    return [replace(base(objective), batch_size=b) for objective in OBJECTIVES for b in BATCH_SIZES]
+def _figure4(base, batch_sizes=BATCH_SIZES) -> list[Cell]:
+    return [replace(base(objective), batch_size=b) for objective in OBJECTIVES for b in batch_sizes]
 
 
 def _tuned(objective: str) -> Cell:
@@ -108,18 +104,28 @@ EXPERIMENTS = {
         "log size, ε-greedy logging, as intended", tuple(_figure2(_intended)), _MANY
     ),
     "figure3_intended": Experiment(
-        "number of items, as intended", tuple(_figure3(_intended, exact_to=100)), _MANY
+        "number of items, as intended",
+        tuple(_figure3(_intended, 100, (10, 100, 500, 1_000, 5_000))),
+        _MANY,
     ),
     "figure4_intended": Experiment("batch size, as intended", tuple(_figure4(_intended)), _MANY),
     "figure1_tuned": Experiment(
-        "log size, uniform logging, learning rate tuned", tuple(_figure1(_tuned)), _MANY
+        "log size, uniform logging, learning rate tuned",
+        tuple(_figure1(_tuned, (2_000, 10_000))),
+        _MANY,
     ),
     "figure2_tuned": Experiment(
-        "log size, ε-greedy logging, learning rate tuned", tuple(_figure2(_tuned)), _MANY
+        "log size, ε-greedy logging, learning rate tuned",
+        tuple(_figure2(_tuned, (2_000, 10_000))),
+        _MANY,
     ),
-    "figure4_tuned": Experiment("batch size, learning rate tuned", tuple(_figure4(_tuned)), _MANY),
+    "figure4_tuned": Experiment(
+        "batch size, learning rate tuned", tuple(_figure4(_tuned, (10, 100, 1_000, 5_000))), _MANY
+    ),
     "figure4_same_updates": Experiment(
-        "batch size, 500 updates each", tuple(_figure4(_same_updates)), _MANY
+        "batch size, 500 updates each",
+        tuple(_figure4(_same_updates, (10, 100, 1_000, 5_000))),
+        _MANY,
     ),
     "map": Experiment(
         "which learner wins where, settings chosen from the log alone",

@@ -29,7 +29,7 @@ def run(
     n_jobs: int = 2,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Run the cells that the table does not have yet, and return the table.
+    """Run the cells that no table of the folder has yet, and return the table.
 
     Each finished cell is added to ``folder/name.csv``, which is replaced as a whole, so that it is
     complete and valid at any moment; ``folder/name.json`` says with what it was made. Cells run in
@@ -56,7 +56,7 @@ def run(
     """
     path = Path(folder) / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    done = read_table(path)
+    done = _taken_over(cells, seeds, read_table(path), path)
     todo = missing(cells, seeds, done)
     costs = [cell.cost(len(lacking)) for cell, lacking in todo]
     order = sorted(range(len(todo)), key=costs.__getitem__, reverse=True)  # the longest first
@@ -83,6 +83,27 @@ def missing(
         if lacking:
             todo.append((cell, lacking))
     return todo
+
+
+def _taken_over(
+    cells: Sequence[Cell], seeds: Sequence[int], done: pd.DataFrame, path: Path
+) -> pd.DataFrame:
+    """A table with the rows that it lacks and that other tables of its folder have."""
+    kind = type(cells[0])
+    for other in sorted(set(path.parent.glob("*.csv")) - {path}):
+        table = read_table(other)
+        if not {*kind.__dataclass_fields__, "seed"} <= set(table.columns):
+            continue
+        wanted = {
+            (_key(cell.settings, kind), seed)
+            for cell, lacking in missing(cells, seeds, done)
+            for seed in lacking
+        }
+        rows = [row for row in table.to_dict("records") if (_key(row, kind), row["seed"]) in wanted]
+        if rows:
+            done = _in_order(pd.concat([done, pd.DataFrame(rows)]), cells)
+            _write(path, done, kind)
+    return done
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
