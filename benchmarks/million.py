@@ -21,7 +21,7 @@ SAMPLED = {"learning_rate": 3e-4, "batch_size": 1000, "epochs": 3, "n_sampled": 
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if quick else 2)
     n_actions, n_rounds, n_contexts = (2_000, 20_000, 50) if quick else (10**6, 300_000, 200)
     world = opl.SyntheticWorld(n_actions, n_eval_contexts=n_contexts, random_state=0)
     log = world.sample(n_rounds, random_state=1)
@@ -57,14 +57,8 @@ def followed(
         now = time.perf_counter()
         value = greedy_value(world, policy.greedy(world.eval_context, world.action_context))
         seconds = now - start - looking
-        curve.append(
-            {
-                "objective": objective,
-                "seconds": seconds,
-                "value": value,
-                "peak_gb": peak_mb() / 1024,
-            }
-        )
+        point = {"objective": objective, "seconds": seconds, "value": value}
+        curve.append({**point, "peak_gb": peak_mb() / 1024})
         looking += time.perf_counter() - now
         return value
 

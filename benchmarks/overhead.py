@@ -1,9 +1,9 @@
-"""Seconds that a fit costs beyond its steps, in a fresh interpreter: imports, construction, one step.
+"""Seconds that a fit costs beyond its steps: imports, construction, and a first step.
 
 Every program that trains with torch imports torch, so that is timed apart. What `opl_lib` costs
 next to it is compared with a first step by ``torch.optim.Adam``.
 
-As a script, ``overhead.py library`` or ``overhead.py torch_optim``, it measures one of the two. It
+Each measurement is made in a fresh interpreter. As a script, ``overhead.py library`` or ``overhead.py torch_optim``, it measures one of the two. It
 imports nothing at the top that is part of what it times.
 """
 

@@ -3,8 +3,8 @@
     python benchmarks/run.py [name ...] [--quick]
 
 Each benchmark runs in a process of its own. Its rows replace its old rows in benchmarks.csv, and
-benchmarks.json says on which machine they were measured and how long that took. Curves go to a table
-of the benchmark's own, such as million.csv. A file is replaced as a whole: all are valid always.
+benchmarks.json says on which machine they were measured and how long that took. Curves go to a
+table of the benchmark's own, such as million.csv. A file is replaced as a whole, never in parts.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from .optimizer import FlatAdam
 from .passes import Step, exact, find_head, logged_only, sampled, streamed, take
 from .policy import TwoTowerPolicy
 from .reward_models import CrossFittedRewardModel, cross_fit_many
-from .stacks import is_plain_mlp, stack_models
+from .stacks import FlatWeights, is_plain_mlp, stack_models
 from .towers import TwoTower
 
 if TYPE_CHECKING:
@@ -232,26 +232,31 @@ def _train(fits: Sequence[_Fit]) -> list[str]:
                     bar.update()
                 stack.train(False)
                 values = torch.stack(values)
+                _undo_failures(failed, stack.flat, last_good, values, epoch)
                 for number, fit in enumerate(fits):
-                    own, before = (
-                        stack.flat.of_models(vector, number, number + 1)
-                        for vector in (stack.flat.weights, last_good)
-                    )
-                    finite = values[:, number].isfinite().all()
-                    if not (finite and all(part.isfinite().all() for part in own)):
-                        failed.setdefault(number, _what_failed(values[:, number], epoch))
-                    if number in failed:
-                        for part, good in zip(own, before, strict=True):
-                            part.copy_(good)
-                        continue
-                    fit.learner.history_["objective"].append(float(values[:, number].mean()))
-                    fit.call_back()
+                    if number not in failed:
+                        fit.learner.history_["objective"].append(float(values[:, number].mean()))
+                        fit.call_back()
                 if len(failed) == len(fits):
                     break
     finally:
         for fit in fits:
             fit.leave_stack()
     return list(failed.values())
+
+
+def _undo_failures(
+    failed: dict[int, str], flat: FlatWeights, last_good: Tensor, values: Tensor, epoch: int
+) -> None:
+    """Add the models that are no longer finite to `failed`; give all failed their last weights."""
+    for number in range(values.shape[1]):
+        own, before = (flat.of_models(v, number, number + 1) for v in (flat.weights, last_good))
+        finite = values[:, number].isfinite().all() and all(part.isfinite().all() for part in own)
+        if not finite:
+            failed.setdefault(number, _what_failed(values[:, number], epoch))
+        if number in failed:
+            for part, good in zip(own, before, strict=True):
+                part.copy_(good)
 
 
 class _StackedLog:
