@@ -84,7 +84,7 @@ def fit_many(
     >>> log = world.sample(1000, random_state=1)
     >>> learners = [opl.OffPolicyLearner("ips", epochs=2, random_state=seed) for seed in range(3)]
     >>> [learner.policy_ for learner in opl.fit_many(learners, log)][0]
-    TwoTowerPolicy(61,700 weights, temperature=1)
+    TwoTowerPolicy(61,800 weights, temperature=1)
     """
     learners = list(learners)
     one_for_all = isinstance(feedbacks, BanditFeedback)
