@@ -49,7 +49,7 @@ _DIAGNOSES = {
     "entropy": "entropy of π(·|x), nats",
     "effective_items": "effective items",
     "kl_from_logging": "KL(π₀ ‖ π), nats",
-    "unsupported_mass": "mass on items never logged",
+    "unsupported_mass": "unsupported mass",
 }
 _LOG_STYLES = {"held_out": "-", "train": "--"}
 
@@ -253,6 +253,8 @@ def plot_diagnosis(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
                 ax.plot(values, label=f"{name}, {log.replace('_', '-')} rounds", **style)
         if column == "mean_weight":
             ax.axhline(1, color="0.35", lw=1, ls=":")
+        if column == "unsupported_mass":
+            ax.set_ylim(0, 1)
         ax.set(xlabel="epoch", ylabel=label)
     corner.axis("off")
     corner.legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)

@@ -91,6 +91,14 @@ EXPERIMENTS = {
     "figure2_published": Experiment(
         "log size, the published ε-greedy logging", tuple(_figure2(_published)), _PUBLISHED
     ),
+    "figure2_unflattened": Experiment(
+        "figure 2 as published, but with the ε-greedy probabilities as they are",
+        tuple(
+            replace(cell, logging_policy="epsilon_greedy(0.1)")
+            for cell in _figure2(_published, (2_000, 5_000))
+        ),
+        _PUBLISHED,
+    ),
     "figure3_published": Experiment(
         "number of items, as published", tuple(_figure3(_published, 500, 1_000)), _PUBLISHED
     ),
