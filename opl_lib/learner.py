@@ -181,7 +181,7 @@ class OffPolicyLearner:
             Each is called with the current policy before the first epoch and after every epoch;
             what it returns is kept in `history_` under its name. This is where a curve of the true
             value comes from, in a world that has one. The policy goes on learning afterwards: keep
-            a ``copy.deepcopy`` of it, not the policy.
+            a ``copy.deepcopy`` of it, not the policy. `Watch` makes callbacks that diagnose it.
 
         Returns
         -------

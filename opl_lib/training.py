@@ -102,7 +102,7 @@ def fit_many(
     fits = [_Fit.of(*each) for each in zip(learners, feedbacks, callbacks, strict=True)]
     errors = [error for stack in _stacks(fits) for error in _train(stack)]
     if errors:
-        others = f" {len(errors) - 1} other fits failed alike." if len(errors) > 1 else ""
+        others = f" Fits that failed: {len(errors)} of {len(fits)}." if len(fits) > 1 else ""
         raise NonFiniteLossError(errors[0] + others)
     return learners
 
