@@ -7,6 +7,7 @@ scikit-learn's ``MLPRegressor`` predicts for all rounds, one column of items at 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -53,7 +54,9 @@ def reward_model():
 def q_hat_by_columns(log: opl.BanditFeedback) -> torch.Tensor:
     """Fit the regressor, and predict every round with one item after the other."""
     pairs = np.concatenate([log.context, log.action_context[log.action]], axis=1)
-    model = reward_model().fit(pairs, log.reward)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that 200 iterations, the article's number, are too few
+        model = reward_model().fit(pairs, log.reward)
     q_hat = np.zeros((log.n_rounds, log.n_actions))
     for number, item in enumerate(log.action_context):
         pairs = np.concatenate([log.context, np.tile(item, (log.n_rounds, 1))], axis=1)

@@ -16,7 +16,7 @@ from value import greedy_value
 
 import opl_lib as opl
 
-REGRESSION = {"learning_rate": 1e-3, "batch_size": 1000, "epochs": 12}
+REGRESSION = {"learning_rate": 1e-3, "batch_size": 1000, "epochs": 8}
 SAMPLED = {"learning_rate": 3e-4, "batch_size": 1000, "epochs": 3, "n_sampled": 512}
 
 

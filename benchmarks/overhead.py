@@ -3,8 +3,8 @@
 Every program that trains with torch imports torch, so that is timed apart. What `opl_lib` costs
 next to it is compared with a first step by ``torch.optim.Adam``.
 
-Each measurement is made in a fresh interpreter. As a script, ``overhead.py library`` or ``overhead.py torch_optim``, it measures one of the two. It
-imports nothing at the top that is part of what it times.
+As a script, ``overhead.py library`` or ``overhead.py torch_optim``, it makes one of the two
+measurements, in an interpreter that has imported nothing yet of what is timed.
 """
 
 import json

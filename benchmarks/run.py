@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are i
 import pandas as pd
 from measure import in_fresh_process
 
-from opl_lib.experiments.runner import _machine, _replace
+from opl_lib.experiments.runner import machine, write_atomically
 
 BENCHMARKS = {
     "steps": "a training step against the article's loop",
@@ -80,7 +80,7 @@ def without_curves(folder: Path, name: str, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    _replace(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_atomically(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def store(folder: Path, name: str, rows: pd.DataFrame, about: dict) -> None:
@@ -96,19 +96,30 @@ def store(folder: Path, name: str, rows: pd.DataFrame, about: dict) -> None:
     table = table[["benchmark", *table.columns.drop("benchmark")]]
     made_with[name] = {
         **about,
-        "machine": _machine(),
+        "machine": machine(),
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }
     write_table(path, table)
-    _replace(path.with_suffix(".json"), json.dumps(made_with, indent=2) + "\n")
+    write_atomically(path.with_suffix(".json"), json.dumps(made_with, indent=2) + "\n")
 
 
 def summary(rows: pd.DataFrame) -> str:
     """The rows with a goal, as lines of text; or all, if none has one."""
     shown = rows[rows.required.notna()]
     shown = rows if shown.empty else shown
-    wanted = ["case", "objective", "quantity", "value", "unit", "required", "aim"]
+    wanted = [
+        "case",
+        "objective",
+        "way",
+        "n_actions",
+        "batch_size",
+        "quantity",
+        "value",
+        "unit",
+        "required",
+        "aim",
+    ]
     columns = [name for name in wanted if name in shown]
     return shown[columns].to_string(index=False, na_rep="", float_format=lambda x: f"{x:.3g}")
 

@@ -26,8 +26,10 @@ def run(quick: bool) -> list[dict[str, Any]]:
     rounds, n_items = (1, 500) if quick else (5, 5_000)
     return [
         *small_steps(rounds, n_steps=20 if quick else 200),
-        *many_items(rounds, n_items, n_steps=3 if quick else 15),
-        *growth(rounds, n_items, 2_000 if quick else 1_000_000, n_steps=10 if quick else 40),
+        *many_items(min(rounds, 3), n_items, n_steps=3 if quick else 15),
+        *growth(
+            min(rounds, 3), n_items, 2_000 if quick else 1_000_000, n_steps=10 if quick else 40
+        ),
     ]
 
 

@@ -112,11 +112,10 @@ def exact(step: Step) -> Tensor:
         batch = batch._replace(q_hat=step.q_hat(None))
     stack.forget_gradient()
     u, pull_u = stack.context_tower.encode(step.context)
-    v, pull_v = stack.action_tower.encode(step.action_context.expand(stack.n_models, -1, -1))
-    query = u / step.temperature
-    value, gradient = step.evaluate(query @ v.mT, batch)
-    pull_u(gradient @ v / -step.temperature)
-    pull_v(-gradient.mT @ query)
+    items = step.action_context.expand(stack.n_models, -1, -1)
+    logits, pull_logits = stack.action_tower.score(u / step.temperature, items)
+    value, gradient = step.evaluate(logits, batch)
+    pull_u(pull_logits(-gradient) / step.temperature)
     return value
 
 
@@ -128,15 +127,15 @@ def streamed(step: Step, tile: int = 4096) -> Tensor:
     query = u / step.temperature
     tiles = torch.arange(step.n_actions).split(tile)
 
-    def encode(items: Tensor) -> tuple[Tensor, Callable[[Tensor], None]]:
+    def score(items: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         features = step.action_context[:, items[0] : items[-1] + 1]
-        return stack.action_tower.encode(features.expand(stack.n_models, -1, -1))
+        return stack.action_tower.score(query, features.expand(stack.n_models, -1, -1))
 
     # First pass: the logit of the logged item, that of "the rest", and the rest's mean q̂.
     z_logged = query.new_zeros(query.shape[:2])
     rest, q_rest = torch.full_like(z_logged, -math.inf), torch.zeros_like(z_logged)
     for items in tiles:
-        z = query @ encode(items)[0].mT
+        z = score(items)[0]
         here = _logged_in(items, batch.action)
         z_logged[here[:2]] = z[here]
         z[here] = -math.inf
@@ -155,9 +154,8 @@ def streamed(step: Step, tile: int = 4096) -> Tensor:
     # Second pass: spread the gradient of the rest over its items.
     gradient_u = torch.zeros_like(u)
     for items in tiles:
-        v, pull_v = encode(items)
-        gradient_z = query @ v.mT
-        share = gradient_z.sub_(rest[..., None]).exp_()
+        z, pull_z = score(items)
+        share = z.sub_(rest[..., None]).exp_()
         if q_hat is not None:
             tilt = pi_rest * (q_hat(items[None]) - q_rest[..., None]) / n_rounds
             gradient_z = share * (gradient[..., 1:] + tilt)
@@ -165,9 +163,8 @@ def streamed(step: Step, tile: int = 4096) -> Tensor:
             gradient_z = share.mul_(gradient[..., 1:])
         here = _logged_in(items, batch.action)
         gradient_z[here] = gradient[here[0], here[1], 0]
-        gradient_u += gradient_z @ v
-        pull_v(gradient_z.mT @ -query)
-    pull_u(gradient_u / -step.temperature)
+        gradient_u += pull_z(-gradient_z)
+    pull_u(gradient_u / step.temperature)
     return value
 
 
@@ -203,8 +200,7 @@ def find_head(
     query = stack.context_tower.encode(context.expand(stack.n_models, -1, -1))[0] / temperature
     tiles = action_context.split(tile, dim=1)
     logits = [
-        query @ stack.action_tower.encode(tile.expand(stack.n_models, -1, -1))[0].mT
-        for tile in tiles
+        stack.action_tower.score(query, tile.expand(stack.n_models, -1, -1))[0] for tile in tiles
     ]
     log_z = torch.stack([z.logsumexp(dim=-1) for z in logits]).logsumexp(dim=0)[..., None]
     shown = torch.cat([(z - log_z).exp_().mean(dim=1) for z in logits], dim=-1)

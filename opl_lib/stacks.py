@@ -2,7 +2,8 @@
 
 A tower of a stack encodes features and returns the embeddings with a *pullback*: a function that
 takes the gradient of a loss in the embeddings and adds what follows from it to the gradients of the
-weights. Two kinds of stack give the same numbers:
+weights. Or it scores features against queries, ``<query, embedding>``; the pullback then takes the
+gradient in the scores, and returns that in the queries. Two kinds of stack give the same numbers:
 
 - `MLPStack`, K models of `TwoTower.mlp`: one batched matrix product serves a layer of all models,
   and the backward pass is written out, which spares a small network most of what automatic
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from .towers import TwoTower
 
 Pullback = Callable[[Tensor], None]
+QueryPullback = Callable[[Tensor], Tensor]
 
 
 class FlatWeights:
@@ -72,7 +74,8 @@ class MLPStack:
     Attributes
     ----------
     context_tower, action_tower
-        With ``encode(features of shape (K, m, width)) -> (embeddings, pullback)``.
+        With ``encode(features of shape (K, m, width)) -> (embeddings, pullback)`` and
+        ``score(queries of shape (K, B, dim_embedding), features) -> (scores (K, B, m), pullback)``.
     flat : FlatWeights
     """
 
@@ -109,17 +112,46 @@ class _MLPTowers:
         self.fresh = True
 
     def encode(self, features: Tensor) -> tuple[Tensor, Pullback]:
-        inputs, h = [], features
-        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            h = nn.functional.elu_(h) if depth else h
-            inputs.append(h)
-            h = torch.baddbmm(bias, h, weight.mT)
-        return h, lambda gradient: self._pull_back(gradient, inputs)
+        inputs = self._inputs(features)
+        embedding = torch.baddbmm(self.biases[-1], inputs[-1], self.weights[-1].mT)
+        return embedding, lambda gradient: self._pull_back(gradient, inputs, len(inputs) - 1)
 
-    def _pull_back(self, gradient: Tensor, inputs: Sequence[Tensor]) -> None:
+    def score(self, query: Tensor, features: Tensor) -> tuple[Tensor, QueryPullback]:
+        if query.shape[1] >= features.shape[1]:
+            return _score_by_encoding(self, query, features)
+        # Fewer queries than items: the last layer, which is linear, is applied to the queries.
+        inputs, weight, bias = self._inputs(features), self.weights[-1], self.biases[-1]
+        h, p = inputs[-1], torch.bmm(query, weight)  # (K, m, width), (K, B, width)
+        scores = torch.baddbmm(query @ bias.mT, p, h.mT)
+
+        def pullback(gradient: Tensor) -> Tensor:
+            gradient_p, total = torch.bmm(gradient, h), gradient.sum(dim=2, keepdim=True)
+            if self.trainable:
+                d_weight, d_bias = self.gradients[-1]
+                beta = 0 if self.fresh else 1
+                torch.baddbmm(d_weight, query.mT, gradient_p, beta=beta, out=d_weight)
+                d_bias.mul_(beta).add_((query * total).sum(dim=1))
+                if len(inputs) > 1:
+                    gradient_h = _elu_backward(torch.bmm(gradient.mT, p), 1, 1, 1, True, h)
+                    self._pull_back(gradient_h, inputs, len(inputs) - 2)
+                self.fresh = False
+            return torch.baddbmm(total * bias, gradient_p, weight.mT)
+
+        return scores, pullback
+
+    def _inputs(self, features: Tensor) -> list[Tensor]:
+        """What goes into each layer."""
+        inputs = [features]
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            h = torch.baddbmm(bias, inputs[-1], weight.mT)
+            inputs.append(nn.functional.elu_(h))
+        return inputs
+
+    def _pull_back(self, gradient: Tensor, inputs: Sequence[Tensor], last: int) -> None:
+        """From the gradient of what a layer puts out, through it and all layers below."""
         if not self.trainable:
             return
-        for depth in reversed(range(len(inputs))):
+        for depth in range(last, -1, -1):
             d_weight, d_bias = self.gradients[depth]
             if self.fresh:
                 torch.bmm(gradient.mT, inputs[depth], out=d_weight)
@@ -133,6 +165,18 @@ class _MLPTowers:
         self.fresh = False
 
 
+def _score_by_encoding(
+    tower: _MLPTowers | _AutogradTower, query: Tensor, features: Tensor
+) -> tuple[Tensor, QueryPullback]:
+    embedding, pull_back = tower.encode(features)
+
+    def pullback(gradient: Tensor) -> Tensor:
+        pull_back(gradient.mT @ query)
+        return gradient @ embedding
+
+    return query @ embedding.mT, pullback
+
+
 _elu_backward = torch.ops.aten.elu_backward.default
 
 
@@ -142,7 +186,7 @@ class AutogradStack:
     Attributes
     ----------
     context_tower, action_tower
-        With ``encode(features of shape (1, m, width)) -> (embeddings, pullback)``.
+        With ``encode`` and ``score``, as those of an `MLPStack`.
     flat : FlatWeights
     """
 
@@ -176,6 +220,9 @@ class _AutogradTower:
                 embedding.backward(gradient[0])
 
         return embedding.detach()[None], pullback
+
+    def score(self, query: Tensor, features: Tensor) -> tuple[Tensor, QueryPullback]:
+        return _score_by_encoding(self, query, features)
 
 
 def stack_models(models: Sequence[TwoTower]) -> MLPStack | AutogradStack:

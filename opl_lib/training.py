@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -102,7 +103,7 @@ def fit_many(
     fits = [_Fit.of(*each) for each in zip(learners, feedbacks, callbacks, strict=True)]
     errors = [error for stack in _stacks(fits) for error in _train(stack)]
     if errors:
-        others = f" Fits that failed: {len(errors)} of {len(fits)}." if len(fits) > 1 else ""
+        others = f" Fits that failed: {len(errors)} of {len(fits)}." if len(errors) > 1 else ""
         raise NonFiniteLossError(errors[0] + others)
     return learners
 
@@ -214,7 +215,7 @@ def _train(fits: Sequence[_Fit]) -> list[str]:
     try:
         for fit in fits:
             fit.start()
-        with torch.random.fork_rng(devices=[]), _progress_bar(fits) as bar:
+        with _denormals_as_zero(), torch.random.fork_rng(devices=[]), _progress_bar(fits) as bar:
             torch.manual_seed(int(first.random_state))  # for towers that draw, as dropout does
             for epoch in range(1, first.epochs + 1):
                 stack.train()
@@ -243,6 +244,17 @@ def _train(fits: Sequence[_Fit]) -> list[str]:
         for fit in fits:
             fit.leave_stack()
     return list(failed.values())
+
+
+@contextmanager
+def _denormals_as_zero() -> Iterator[None]:
+    """Take numbers below 1e-38 for 0, as probabilities of a sharp policy are: they are slow."""
+    was_on = float(torch.tensor(1e-39) * 1) == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(was_on)
 
 
 def _undo_failures(

@@ -601,3 +601,14 @@ def test_learners_share_a_reward_model_that_is_cross_fitted_already(small_log):
     )
     with pytest.raises(ValueError, match="another log"):
         opl.OffPolicyLearner("dr", reward_model=q_hat, **settings).fit(small_log[:50])
+
+
+def test_denormals_are_treated_as_before_after_a_fit(logs):
+    tiny = torch.tensor(1e-39)
+    for before in (False, True):
+        torch.set_flush_denormal(before)
+        try:
+            make_learner().fit(logs[0])
+            assert (float(tiny * 1) == 0) == before
+        finally:
+            torch.set_flush_denormal(False)

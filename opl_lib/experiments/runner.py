@@ -172,22 +172,23 @@ def _write(path: Path, table: pd.DataFrame, kind: type) -> None:
         "opl_lib": version("opl-lib"),
         **{name: version(name) for name in ("torch", "numpy", "scikit-learn", "pandas")},
         "python": platform.python_version(),
-        "machine": _machine(),
+        "machine": machine(),
         "cells": len({_key(row, kind) for row in table.to_dict("records")}),
         "seeds": sorted(int(seed) for seed in table["seed"].unique()),
         "core_hours": round(float(table["seconds"].sum()) / 3600, 3),
     }
-    _replace(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    _replace(path.with_suffix(".json"), json.dumps(made_with, indent=2) + "\n")
+    write_atomically(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_atomically(path.with_suffix(".json"), json.dumps(made_with, indent=2) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is complete at any moment: the old one, or the new one."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
 
-def _machine() -> str:
+def machine() -> str:
     """Processor and number of cores, without names of hosts."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
