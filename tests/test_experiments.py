@@ -198,5 +198,7 @@ def test_a_random_cell_of_a_stored_table_repeats(name):
     }
     (again,) = run_cell(Cell(row.objective, **values), (int(row.seed),))
     assert again["optimum"] == pytest.approx(row.optimum, abs=1e-5)
-    # Training differs in late digits between processors, which thousands of updates enlarge.
-    assert again["softmax_value"] == pytest.approx(row.softmax_value, abs=0.01), row.to_dict()
+    # Sums are rounded otherwise in a stack, or on another processor. Training enlarges that, the
+    # more the larger its steps are: initial weights 1e-7 apart end about as far apart.
+    tolerance = 0.01 if row.learning_rate <= 1e-4 else 0.03
+    assert again["softmax_value"] == pytest.approx(row.softmax_value, abs=tolerance), row.to_dict()
