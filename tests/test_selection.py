@@ -400,7 +400,7 @@ def test_rehearsals_are_seeded_by_log(tiny_world):
         ({"table": GOOD}, TypeError, "candidate 'table' is neither a learner .*; got ndarray"),
         ({"model": TableModel()}, TypeError, "candidate 'model' has no policy_ after fit"),
     ],
-    ids=str,
+    ids=["nothing", "a list", "a number", "a taken name", "none", "an array", "a model"],
 )
 def test_what_is_no_candidate_is_rejected(candidates, error, message, parts):
     with pytest.raises(error, match=message):
