@@ -113,7 +113,7 @@ def test_a_tuned_cell_is_found_again(tmp_path):
 
 
 SLOW_RUN = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from opl_lib.experiments import Cell, EXPERIMENTS, figures, __main__ as cli
 
@@ -129,6 +129,7 @@ cells = tuple(Cell("ips", n_actions=4, n_rounds=n, batch_size=20, epochs=1, n_ev
               for n in (60, 40))
 EXPERIMENTS.clear()
 EXPERIMENTS["table"] = figures.Experiment("for a test", cells, (0,))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background
 sys.exit(cli.main(["table", "--folder", sys.argv[1], "--jobs", "1"]))
 """
 
@@ -136,14 +137,16 @@ sys.exit(cli.main(["table", "--folder", sys.argv[1], "--jobs", "1"]))
 @pytest.mark.parametrize("how, code", [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_stopped_run_leaves_its_finished_cells(tmp_path, how, code):
     table = tmp_path / "table.csv"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_RUN, str(tmp_path)], stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not (table.exists() and len(read_table(table))) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, how)
-    _, errors = process.communicate(timeout=30)
+    command = [sys.executable, "-c", SLOW_RUN, str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (table.exists() and len(read_table(table))) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.kill(process.pid, how)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == code
     assert list(read_table(table)["n_rounds"]) == [60]
     if how == signal.SIGINT:
@@ -189,6 +192,9 @@ def test_a_stored_table_is_complete(name):
 @pytest.mark.parametrize("name", STORED)
 def test_a_random_cell_of_a_stored_table_repeats(name):
     table = read_table(RESULTS / f"{name}.csv")
+    # Sums are rounded otherwise in a stack, or on another processor. Training enlarges that, and
+    # large steps of IPS and DR without end: initial weights 1e-7 apart give other policies.
+    table = table[(table.learning_rate <= 1e-4) | (table.objective == "regression")]
     quick = table[table.seconds <= max(2.5, table.seconds.min() * 1.01)]
     row = quick.iloc[np.random.default_rng().integers(len(quick))]
     values = {
@@ -198,7 +204,4 @@ def test_a_random_cell_of_a_stored_table_repeats(name):
     }
     (again,) = run_cell(Cell(row.objective, **values), (int(row.seed),))
     assert again["optimum"] == pytest.approx(row.optimum, abs=1e-5)
-    # Sums are rounded otherwise in a stack, or on another processor. Training enlarges that, the
-    # more the larger its steps are: initial weights 1e-7 apart end about as far apart.
-    tolerance = 0.01 if row.learning_rate <= 1e-4 else 0.03
-    assert again["softmax_value"] == pytest.approx(row.softmax_value, abs=tolerance), row.to_dict()
+    assert again["softmax_value"] == pytest.approx(row.softmax_value, abs=0.01), row.to_dict()
