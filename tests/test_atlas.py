@@ -22,7 +22,7 @@ def test_a_learner_is_chosen_among_its_candidates(learner):
     (row,) = MapCell("tiny", learner).run((3,))
     assert (row["world"], row["learner"], row["seed"]) == ("tiny", learner, 3)
     assert max(row["policy_value"], row["bound_value"]) <= row["best_value"] <= row["optimum"]
-    assert row["best_value"] <= row["optimum"] and row["kept_logging"] in (0, 1)
+    assert row["kept_logging"] in (0, 1)
     assert np.isfinite(row["difference"]) and row["seconds"] > 0
     served_at = [row["chosen"].endswith(f"@ {t:g}") for t in atlas_module.TEMPERATURES]
     assert any(served_at) == (learner not in PEERS)

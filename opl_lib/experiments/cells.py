@@ -38,7 +38,7 @@ class Cell:
     n_actions, n_rounds : int
     batch_size, epochs : int
     n_updates : int
-        If above 0, `epochs` is raised or lowered to as many updates as this.
+        If above 0, `epochs` is raised or lowered to as many updates as this; at least one epoch.
     learning_rate : float
     learning_rates : tuple of float
         If given, each is tried, and the one whose policy, served as a softmax at temperature 1, has

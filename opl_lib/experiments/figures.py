@@ -78,7 +78,7 @@ def _tuned(objective: str) -> Cell:
 
 
 def _same_updates(objective: str) -> Cell:
-    """As intended, for a fixed number of updates whatever the batch size."""
+    """As intended, for 500 updates whatever the batch size, or one pass if that is more."""
     return replace(_intended(objective), n_updates=500, learning_rate=1e-3)
 
 
@@ -133,7 +133,7 @@ EXPERIMENTS = {
         "batch size, learning rate tuned", tuple(_figure4(_tuned, (10, 100, 1_000, 5_000))), _MANY
     ),
     "figure4_same_updates": Experiment(
-        "batch size, 500 updates each",
+        "batch size, 500 updates each or one pass, if that is more",
         tuple(_figure4(_same_updates, (10, 100, 1_000, 5_000))),
         _MANY,
     ),
