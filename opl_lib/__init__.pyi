@@ -1,3 +1,4 @@
+from .clusters import TwoStagePolicy, with_clusters
 from .diagnosis import PolicyWarning, Watch
 from .digits import DigitsWorld
 from .early_stopping import EarlyStopping
@@ -61,6 +62,7 @@ __all__ = [
     "SklearnRewardModel",
     "SupportReport",
     "SyntheticWorld",
+    "TwoStagePolicy",
     "TwoTower",
     "TwoTowerPolicy",
     "Watch",
@@ -102,4 +104,5 @@ __all__ = [
     "switch_dr",
     "top_k_ips",
     "uniform",
+    "with_clusters",
 ]

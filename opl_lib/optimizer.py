@@ -11,7 +11,7 @@ from .stacks import FlatWeights
 
 
 class FlatAdam:
-    """Adam with L2 weight decay: ``step`` lowers each model's loss by its gradient.
+    """Adam with L2 weight decay: ``step`` climbs each model's gradient.
 
     The arithmetic is the fused kernel of ``torch.optim.Adam(fused=True)``, one pass over memory,
     called without ``torch.optim``, whose import costs seconds.
@@ -21,7 +21,7 @@ class FlatAdam:
     flat : FlatWeights
         Weights and gradients of K models.
     learning_rate, weight_decay : sequence of K floats
-        Of each model; the weight decay is an L2 penalty, added to the gradient.
+        Of each model; the weight decay is that of an L2 penalty, taken off the gradient.
 
     References
     ----------
@@ -66,6 +66,6 @@ class FlatAdam:
                 lr=rate,
                 weight_decay=decay,
                 amsgrad=False,
-                maximize=False,
+                maximize=True,
                 **self._settings,
             )

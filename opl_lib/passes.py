@@ -12,8 +12,8 @@ in the columns that they show it, which an objective must allow (`Objective.coll
 - `logged_only`: for regressions, the score of the logged item.
 
 A step is taken by K models at once, each on rounds of its own. Every function sets the gradients of
-the stack's weights to those of *minus* the value, and returns the K values. ``q_hat`` gives the
-reward model's predictions for some items, so that no pass has to hold them all.
+the stack's weights to those of the value, and returns the K values. ``q_hat`` gives the reward
+model's predictions for some items, so that no pass has to hold them all.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def logged_only(step: Step) -> Tensor:
         v, pull_v = stack.action_tower.encode(step.items(action))
         value, gradient = step.evaluate((u * v).sum(dim=-1), step.batch)
         gradient = gradient[..., None]
-        pull_u(-gradient * v)
-        pull_v(-gradient * u)
+        pull_u(gradient * v)
+        pull_v(gradient * u)
         return value
     # Fewer items than rounds: encode each once.
     v, pull_v = stack.action_tower.encode(step.action_context.expand(stack.n_models, -1, -1))
@@ -100,8 +100,8 @@ def logged_only(step: Step) -> Tensor:
     scores = u @ v.mT
     value, gradient = step.evaluate(scores.gather(-1, logged)[..., 0], step.batch)
     gradient = torch.zeros_like(scores).scatter_(-1, logged, gradient[..., None])
-    pull_u(-gradient @ v)
-    pull_v(-gradient.mT @ u)
+    pull_u(gradient @ v)
+    pull_v(gradient.mT @ u)
     return value
 
 
@@ -115,7 +115,7 @@ def exact(step: Step) -> Tensor:
     items = step.action_context.expand(stack.n_models, -1, -1)
     logits, pull_logits = stack.action_tower.score(u / step.temperature, items)
     value, gradient = step.evaluate(logits, batch)
-    pull_u(pull_logits(-gradient) / step.temperature)
+    pull_u(pull_logits(gradient) / step.temperature)
     return value
 
 
@@ -163,7 +163,7 @@ def streamed(step: Step, tile: int = 4096) -> Tensor:
             gradient_z = share.mul_(gradient[..., 1:])
         here = _logged_in(items, batch.action)
         gradient_z[here] = gradient[here[0], here[1], 0]
-        gradient_u += pull_z(-gradient_z)
+        gradient_u += pull_z(gradient_z)
     pull_u(gradient_u / step.temperature)
     return value
 
@@ -260,8 +260,8 @@ def sampled(
         batch = batch._replace(q_hat=q_hat)
     value, gradient = step.evaluate(logits, batch)
     g_logged, g_items = gradient[..., :1], gradient[..., 1:]
-    pull_u((g_logged * v_logged + g_items @ v_items) / -step.temperature)
-    pull_v(torch.cat([-g_logged * query, g_items.mT @ -query], dim=1))
+    pull_u((g_logged * v_logged + g_items @ v_items) / step.temperature)
+    pull_v(torch.cat([g_logged * query, g_items.mT @ query], dim=1))
     return value
 
 

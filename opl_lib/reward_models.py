@@ -200,10 +200,11 @@ class CrossFittedRewardModel:
         array of shape (m, n_actions) or (m, k)
         """
         items = np.arange(self.feedback.n_actions) if items is None else items
-        q_hat = np.empty((len(rows), len(items)))
-        for k in np.unique(self.fold[rows]):
-            here = self.fold[rows] == k
-            q_hat[here] = self._predictor(k)(rows[here], items)
+        if len(self.models) == 1:
+            return self._predictor(0)(rows, items)
+        q_hat, fold = np.empty((len(rows), len(items)), np.float32), self.fold[rows]
+        for k in np.unique(fold):
+            q_hat[fold == k] = self._predictor(k)(rows[fold == k], items)
         return q_hat
 
     def predict_shown(self) -> np.ndarray:

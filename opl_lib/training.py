@@ -338,7 +338,8 @@ class _StackedLog:
                 if items is None:
                     items = torch.arange(n_actions)[None]
                 pairs = zip(of_fits, rows.numpy(), items.expand(len(rows), -1).numpy(), strict=True)
-                return torch.stack([_tensor(model.predict_logged(*pair)) for model, *pair in pairs])
+                found = [_tensor(model.predict_logged(*pair)) for model, *pair in pairs]
+                return found[0][None] if len(found) == 1 else torch.stack(found)
 
             self.q_logged = torch.stack([_tensor(model.predict_shown()) for model in models])
             self.q_logged = self.q_logged[which[:, 0]]
@@ -455,4 +456,4 @@ def _warn_of_scale(name: str, features: np.ndarray) -> None:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(array, dtype=np.float32))
+    return torch.from_numpy(np.require(array, np.float32, "W"))

@@ -252,3 +252,19 @@ def test_regressions_turn_scores_into_rewards():
     torch.testing.assert_close(OBJECTIVES["regression"].to_reward(scores), tensor([0.5, 0.75]))
     for name in ("squared_error", "mrdr"):
         assert torch.equal(OBJECTIVES[name].to_reward(scores), scores)
+
+
+def test_a_correction_is_a_pseudo_reward_of_one_item():
+    draws = torch.Generator().manual_seed(0)
+    logits, h = (torch.randn(2, 5, 4, generator=draws, dtype=torch.float64) for _ in range(2))
+    action = torch.randint(4, (2, 5), generator=draws)
+    correction = torch.randn(2, 5, generator=draws, dtype=torch.float64)
+    whole = h.scatter_add(-1, action[..., None], correction[..., None])
+    before = h.clone()
+    for got, expected in zip(
+        opl.linear_value(logits, h, action, correction),
+        opl.linear_value(logits, whole),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, expected)
+    assert torch.equal(h, before)

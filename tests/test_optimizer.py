@@ -23,25 +23,25 @@ def flat_of(model):
     return FlatWeights([[weights] for weights in model.parameters()])
 
 
-def loss_of(model, seed):
+def value_of(model, seed):
     generator = torch.Generator().manual_seed(seed)
     context, items, target = (
         torch.randn(shape, generator=generator, dtype=torch.float64)
         for shape in ((6, 3), (4, 2), (6, 4))
     )
-    return (model(context, items) - target).square().mean()
+    return -(model(context, items) - target).square().mean()
 
 
 def train(model, forget, optimizer, n_steps):
     for step in range(n_steps):
         forget()
-        loss_of(model, step).backward()
+        value_of(model, step).backward()
         optimizer.step()
 
 
 def by_torch(model, n_steps, learning_rate, **settings):
     reference = copy.deepcopy(model)
-    adam = torch.optim.Adam(reference.parameters(), lr=learning_rate, **settings)
+    adam = torch.optim.Adam(reference.parameters(), lr=learning_rate, maximize=True, **settings)
     train(reference, adam.zero_grad, adam, n_steps)
     return reference
 
@@ -90,25 +90,25 @@ def test_models_of_a_stack_are_updated_as_if_alone(settings):
     for step in range(20):
         flat.gradient.zero_()
         for model in models:
-            loss_of(model, step).backward()
+            value_of(model, step).backward()
         adam.step()
     for model, reference in zip(models, expected, strict=True):
         assert_same_weights(model, reference, rtol=0, atol=1e-10)
 
 
-def test_the_first_step_is_the_learning_rate_against_the_sign_of_the_gradient():
+def test_the_first_step_is_the_learning_rate_along_the_sign_of_the_gradient():
     """By hand: mean / sqrt(square) is the sign after one step, whatever the gradient's size."""
     weights = torch.nn.Parameter(torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64))
     flat = FlatWeights([[weights]])
     flat.gradient.copy_(torch.tensor([2.0, -0.3, 0.0]))
     FlatAdam(flat, [0.1], [0.0]).step()
-    expected = torch.tensor([0.9, 1.1, 1.0], dtype=torch.float64)
+    expected = torch.tensor([1.1, 0.9, 1.0], dtype=torch.float64)
     torch.testing.assert_close(weights.detach(), expected, rtol=0, atol=1e-7)
 
 
 def test_a_step_is_in_place_and_leaves_the_gradient(model):
     flat = flat_of(model)
-    loss_of(model, 0).backward()
+    value_of(model, 0).backward()
     address, gradient = flat.weights.data_ptr(), flat.gradient.clone()
     before = flat.weights.clone()
     FlatAdam(flat, [0.01], [0.1]).step()
@@ -120,7 +120,7 @@ def test_frozen_parameters_are_left_alone(model):
     frozen = model.action_tower[0].weight.requires_grad_(False)
     before, address = frozen.clone(), frozen.data_ptr()
     flat = flat_of(model)
-    loss_of(model, 0).backward()
+    value_of(model, 0).backward()
     FlatAdam(flat, [0.01], [0.1]).step()
     assert torch.equal(frozen, before) and frozen.data_ptr() == address and frozen.grad is None
 

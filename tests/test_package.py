@@ -24,6 +24,7 @@ MODULES = [
     "digits",
     "open_bandit",
     "propensities",
+    "clusters",
     "towers",
     "retrieval",
     "policy",

@@ -106,14 +106,14 @@ def take(take_step, objective, problem, **settings):
 
 
 def by_autograd(problem, value_of):
-    """Value and gradient of minus it, one model after the other, by torch alone."""
+    """Value and gradient, one model after the other, by torch alone."""
     values = []
     for k, model in enumerate(problem.models):
         items = problem.items[k if len(problem.items) > 1 else 0]
         for weights in model.parameters():
             weights.grad = None
         value = value_of(model(problem.context[k], items), k)
-        (-value).backward()
+        value.backward()
         values.append(value.detach())
     return torch.stack(values), problem.gradients()
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from .. import objectives
+from ..clusters import TwoStagePolicy, with_clusters
 from ..digits import DigitsWorld
 from ..environments import SyntheticWorld, World
 from ..feedback import BanditFeedback
@@ -26,7 +27,7 @@ from ..training import fit_many
 from .peers import EPOCHS, PEERS
 
 LOG_SEED = 1
-LEARNING_RATES = (5e-4, 2e-3)
+LEARNING_RATES = (1e-4, 3e-4, 1e-3)
 BATCH_SIZE = 100
 TEMPERATURES = (0.0, 1.0)
 
@@ -81,6 +82,7 @@ OBJECTIVES: dict[str, Sequence[str | Objective]] = {
     "DRos": [objectives.dros(v) for v in (3, 30)],
     "Switch-DR": [objectives.switch_dr(v) for v in (2, 10)],
     "DR + entropy": [objectives.regularised("dr", entropy=w) for w in (0.01, 0.05)],
+    "DR + KL": [objectives.regularised("dr", kl=w) for w in (0.02, 0.1)],
     "DRos + entropy": [objectives.regularised(objectives.dros(10), entropy=0.02)],
     "IPS": ["ips"],
     "SNIPS": ["snips"],
@@ -103,26 +105,44 @@ def learn(
     tried: Sequence[str | Objective], logs: Sequence[BanditFeedback], seeds: Sequence[int]
 ) -> Policies:
     """Each log's policies by setting, all fits side by side."""
-    grid = [(objective, rate) for objective in tried for rate in LEARNING_RATES]
-    q_hats = _reward_models(tried, logs, seeds)
+    return _learn([tried] * len(logs), logs, seeds, _reward_models(tried, logs, seeds))
+
+
+def _learn(
+    tried: Sequence[Sequence[str | Objective]],
+    logs: Sequence[BanditFeedback],
+    seeds: Sequence[int],
+    q_hats: Sequence[Any],
+) -> Policies:
+    """For each log, the objectives that are tried on it with all learning rates."""
     learners = [
-        [
-            OffPolicyLearner(
-                objective,
-                epochs=EPOCHS,
-                batch_size=BATCH_SIZE,
-                learning_rate=rate,
-                reward_model=q_hat,
-                progress=False,
-                random_state=seed,
-            )
-            for objective, rate in grid
-        ]
-        for seed, q_hat in zip(seeds, q_hats, strict=True)
+        {
+            f"{objective}, learning_rate={rate:g}": _learner(objective, rate, seed, q_hat)
+            for objective in of_log
+            for rate in LEARNING_RATES
+        }
+        for of_log, seed, q_hat in zip(tried, seeds, q_hats, strict=True)
     ]
-    fit_many([each for of_log in learners for each in of_log], [log for log in logs for _ in grid])
-    names = [f"{objective}, learning_rate={rate:g}" for objective, rate in grid]
-    return [dict(zip(names, (each.policy_ for each in of_log), strict=True)) for of_log in learners]
+    fit_many(
+        [learner for of_log in learners for learner in of_log.values()],
+        [log for log, of_log in zip(logs, learners, strict=True) for _ in of_log],
+    )
+    return [{name: each.policy_ for name, each in of_log.items()} for of_log in learners]
+
+
+def _learner(
+    objective: str | Objective, rate: float, seed: int, q_hat: Any = None, **settings: Any
+) -> OffPolicyLearner:
+    return OffPolicyLearner(
+        objective,
+        epochs=EPOCHS,
+        batch_size=BATCH_SIZE,
+        learning_rate=rate,
+        reward_model=q_hat,
+        progress=False,
+        random_state=seed,
+        **settings,
+    )
 
 
 def _reward_models(
@@ -135,14 +155,7 @@ def _reward_models(
 
 
 def _regression(seed: int) -> OffPolicyLearner:
-    return OffPolicyLearner(
-        "regression",
-        epochs=EPOCHS,
-        batch_size=BATCH_SIZE,
-        learning_rate=1e-3,
-        progress=False,
-        random_state=seed,
-    )
+    return _learner("regression", 1e-3, seed)
 
 
 def warm_start(
@@ -155,22 +168,41 @@ def warm_start(
     policies: Policies = [{} for _ in logs]
     for rate in (3e-5, 3e-4):
         second = [
-            OffPolicyLearner(
-                objective,
-                epochs=EPOCHS,
-                batch_size=BATCH_SIZE,
-                learning_rate=rate,
-                model=f.policy_.model,
-                reward_model=q_hat,
-                progress=False,
-                random_state=seed,
-            )
+            _learner(objective, rate, seed, q_hat, model=f.policy_.model)
             for f, q_hat, seed in zip(first, q_hats, seeds, strict=True)
         ]
         fit_many(second, logs)
         for of_log, learner in zip(policies, second, strict=True):
             of_log[f"learning_rate={rate:g}"] = learner.policy_
     return policies
+
+
+def clustered(
+    make: Callable[[Sequence[int]], Objective],
+    logs: Sequence[BanditFeedback],
+    seeds: Sequence[int],
+) -> Policies:
+    """An objective of clusters, which k-means finds among the item features."""
+    from sklearn.cluster import KMeans
+
+    n_clusters = round(logs[0].n_actions ** 0.5)
+    clusters = [
+        KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(log.action_context)
+        for log, seed in zip(logs, seeds, strict=True)
+    ]
+    logs = [
+        with_clusters(log, cluster, random_state=seed)
+        for log, cluster, seed in zip(logs, clusters, seeds, strict=True)
+    ]
+    tried = [[make(cluster)] for cluster in clusters]
+    q_hats = _reward_models(tried[0], logs, seeds)
+    policies = _learn(tried, logs, seeds, q_hats)
+    if make is not objectives.potec:
+        return policies
+    return [
+        {name: TwoStagePolicy(policy, q_hat, cluster) for name, policy in of_log.items()}
+        for of_log, q_hat, cluster in zip(policies, q_hats, clusters, strict=True)
+    ]
 
 
 def peer(name: str, logs: Sequence[BanditFeedback], seeds: Sequence[int]) -> Policies:
@@ -181,6 +213,9 @@ def peer(name: str, logs: Sequence[BanditFeedback], seeds: Sequence[int]) -> Pol
 LEARNERS: dict[str, Callable[[Sequence[BanditFeedback], Sequence[int]], Policies]] = {
     **{name: partial(learn, tried) for name, tried in OBJECTIVES.items()},
     "warm start, DR": partial(warm_start, "dr"),
+    "MIPS": partial(clustered, objectives.mips),
+    "OffCEM": partial(clustered, objectives.offcem),
+    "POTEC": partial(clustered, objectives.potec),
     **{name: partial(peer, name) for name in PEERS},
 }
 

@@ -34,7 +34,7 @@ def obp_network(log: BanditFeedback, seed: int, doubly_robust: bool = False) -> 
         )
         q_hat = model.fit_predict(log.context, log.action, log.reward, n_folds=2, random_state=seed)
     policies = {}
-    for rate in (5e-4, 2e-3):
+    for rate in (3e-4, 1e-3, 3e-3):
         learner = NNPolicyLearner(
             n_actions=log.n_actions,
             dim_context=log.dim_context,
@@ -42,6 +42,7 @@ def obp_network(log: BanditFeedback, seed: int, doubly_robust: bool = False) -> 
             hidden_layer_size=(100, 100, 100),
             batch_size=100,
             max_iter=EPOCHS,
+            n_iter_no_change=10**9,  # 0.4.1 would stop when the loss has *fallen* ten times
             learning_rate_init=rate,
             random_state=seed,
         )
@@ -52,8 +53,11 @@ def obp_network(log: BanditFeedback, seed: int, doubly_robust: bool = False) -> 
             log.pscore,
             estimated_rewards_by_reg_model=q_hat,
         )
-        policies[f"learning_rate={rate:g}"] = _without_items(
+        policies[f"learning_rate={rate:g} @ 1"] = _without_items(
             lambda context, learner=learner: learner.predict_proba(context)[:, :, 0]
+        )
+        policies[f"learning_rate={rate:g} @ 0"] = _without_items(
+            lambda context, learner=learner: learner.predict(context)[:, :, 0].astype(float)
         )
     return policies
 

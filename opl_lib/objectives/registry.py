@@ -20,7 +20,7 @@ from .weighted import (
 
 OBJECTIVES = {
     "regression": Objective(
-        regression, to_reward=torch.sigmoid, stacks=True, min_reward=0.0, max_reward=1.0
+        regression, to_reward=torch.sigmoid_, stacks=True, min_reward=0.0, max_reward=1.0
     ),
     "squared_error": Objective(squared_error, to_reward=identity, stacks=True),
     "mrdr": Objective(mrdr, to_reward=identity, stacks=True),

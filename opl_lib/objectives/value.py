@@ -8,7 +8,12 @@ from torch import Tensor
 from .base import Batch, predictions
 
 
-def linear_value(logits: Tensor, pseudo_reward: Tensor) -> tuple[Tensor, Tensor]:
+def linear_value(
+    logits: Tensor,
+    pseudo_reward: Tensor | float,
+    action: Tensor | None = None,
+    correction: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Value and gradient of any estimate that is linear in the policy.
 
     With ``V̂ = mean_i Σ_a π(a|x_i) h_i(a)`` and ``π = softmax(logits)``,
@@ -22,8 +27,12 @@ def linear_value(logits: Tensor, pseudo_reward: Tensor) -> tuple[Tensor, Tensor]
     Parameters
     ----------
     logits : tensor of shape (B, n_actions)
-    pseudo_reward : tensor of shape (B, n_actions)
+    pseudo_reward : tensor of shape (B, n_actions), or float
         ``h_i(a)``, which must not depend on the policy.
+    action : integer tensor of shape (B,), optional
+        An item a round, such as the logged one.
+    correction : tensor of shape (B,), optional
+        What is added to the pseudo-reward of that item only.
 
     Returns
     -------
@@ -38,9 +47,15 @@ def linear_value(logits: Tensor, pseudo_reward: Tensor) -> tuple[Tensor, Tensor]
     >>> value, gradient
     (tensor(0.5000), tensor([[ 0.2500, -0.2500]]))
     """
+    # A large catalogue costs what its (B, n_actions) arrays cost: make two, and write into one.
     pi = torch.softmax(logits, dim=-1)
-    value = (pi * pseudo_reward).sum(dim=-1, keepdim=True)
-    return value.mean(dim=(-2, -1)), pi * (pseudo_reward - value) / logits.shape[-2]
+    terms = pi * pseudo_reward
+    if correction is not None:
+        logged = action[..., None]
+        terms.scatter_add_(-1, logged, pi.gather(-1, logged) * correction[..., None])
+    value = terms.sum(dim=-1, keepdim=True)
+    gradient = terms.addcmul_(pi, value, value=-1).div_(logits.shape[-2])
+    return value.mean(dim=(-2, -1)), gradient
 
 
 def ips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -63,9 +78,7 @@ def ips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     ----------
     Horvitz and Thompson, JASA 1952; Dudík, Langford and Li, ICML 2011, section 2.
     """
-    weighted_reward = (batch.reward / batch.pscore)[..., None]
-    h = torch.zeros_like(logits).scatter_(-1, batch.action[..., None], weighted_reward)
-    return linear_value(logits, h)
+    return linear_value(logits, 0.0, batch.action, batch.reward / batch.pscore)
 
 
 def dm(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -110,5 +123,4 @@ def dr(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     Dudík, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011, equation 1.
     """
     q_hat, residual = predictions(batch)
-    correction = (residual / batch.pscore)[..., None]
-    return linear_value(logits, q_hat.scatter_add(-1, batch.action[..., None], correction))
+    return linear_value(logits, q_hat, batch.action, residual / batch.pscore)
