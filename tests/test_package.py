@@ -51,7 +51,16 @@ MODULES = [
     "plotting",
     *(
         f"experiments.{name}"
-        for name in ("cells", "peers", "atlas", "figures", "runner", "compare", "__main__")
+        for name in (
+            "cells",
+            "peers",
+            "atlas",
+            "rehearsal",
+            "figures",
+            "runner",
+            "compare",
+            "__main__",
+        )
     ),
     "experiments",
 ]

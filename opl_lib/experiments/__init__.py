@@ -1,7 +1,7 @@
 """The book's experiments: grids of cells, the runner that fills tables, and the command line."""
 
-from .cells import Cell, run_cell
+from .cells import Cell
 from .figures import EXPERIMENTS
 from .runner import read_table, run
 
-__all__ = ["EXPERIMENTS", "Cell", "read_table", "run", "run_cell"]
+__all__ = ["EXPERIMENTS", "Cell", "read_table", "run"]

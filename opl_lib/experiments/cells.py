@@ -209,11 +209,6 @@ class Cell:
         return {"reward_model": SklearnRewardModel(network), "n_folds": 1}
 
 
-def run_cell(cell: Cell, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Run a cell in this process: `Cell.run`."""
-    return cell.run(seeds)
-
-
 def _best(candidates: Sequence[Any], policies: Sequence[Any], feedback: BanditFeedback) -> Any:
     """The candidate whose policy has the largest SNIPS estimate."""
     values = [float(evaluate(p, feedback, ["snips"]).policy_value["snips"]) for p in policies]

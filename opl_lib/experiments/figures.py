@@ -1,4 +1,4 @@
-"""The experiments as grids: the article's figures, and the map of learners."""
+"""The experiments as grids: the article's figures, the map of learners, the rehearsal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from .atlas import LEARNERS, WORLDS, MapCell
 from .cells import Cell
+from .rehearsal import RehearsalCell
 
 OBJECTIVES = ("ips", "dr", "regression")
 N_ROUNDS = (2_000, 5_000, 10_000, 15_000, 20_000)
@@ -19,7 +20,7 @@ class Experiment:
     """A table: its cells, its seeds, and what it is for."""
 
     about: str
-    cells: tuple[Cell, ...] | tuple[MapCell, ...]
+    cells: tuple[Cell, ...] | tuple[MapCell, ...] | tuple[RehearsalCell, ...]
     seeds: tuple[int, ...]
 
 
@@ -139,5 +140,15 @@ EXPERIMENTS = {
         "which learner wins where, settings chosen from the log alone",
         tuple(MapCell(world, learner) for world in WORLDS for learner in LEARNERS),
         _MANY,
+    ),
+    "rehearsal": Experiment(
+        "how often a selected policy is worse than the logging policy",
+        tuple(
+            RehearsalCell(world, n)
+            for world in WORLDS
+            if world != "short log"  # of which the lengths here are
+            for n in (2_000, 8_000)
+        ),
+        tuple(range(100)),
     ),
 }

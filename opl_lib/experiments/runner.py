@@ -39,7 +39,7 @@ def run(
     ----------
     name : str
         Of the table.
-    cells : sequence of Cell, or of MapCell
+    cells : sequence of Cell, MapCell or RehearsalCell
         A frozen dataclass whose fields are the settings, with methods ``run(seeds)``, to the rows
         of the table, and ``cost(n_seeds)``, relative to other cells.
     seeds : sequence of int
@@ -125,8 +125,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
 def expected_seconds(todo: Sequence[tuple[Cell, tuple[int, ...]]]) -> list[float]:
     """Time a few updates of each cell; return what whole cells should take on one core.
 
-    Without the fits of DR's reward model, which are a small part; NaN for a `MapCell`, of which no
-    part stands for the whole.
+    Without the fits of DR's reward model, which are a small part; NaN for other kinds of
+    cell, of which no part stands for the whole.
     """
     per_update: dict[tuple, float] = {}
     seconds = []
