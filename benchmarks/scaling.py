@@ -37,8 +37,10 @@ class Point(NamedTuple):
     @property
     def n_encoded(self) -> int:
         """Items that a step encodes."""
-        few = {"logged": self.batch_size, "sampled": self.batch_size + N_SAMPLED}
-        return min(few.get(self.way, self.n_actions), self.n_actions)
+        if self.way == "sampled":
+            return self.batch_size + N_SAMPLED
+        by_row = self.way == "logged" and self.n_actions > min(self.batch_size, 256)
+        return self.batch_size if by_row else self.n_actions
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
@@ -112,7 +114,7 @@ def operations(
     per_row = 2 * sum(a * b for a, b in layers)  # one pass of one row through one tower
     backward = 2 * per_row - 2 * width * hidden[0]  # nobody asks for the features' gradient
     b, m = point.batch_size, point.n_encoded
-    logits = b if point.way == "logged" else b * m
+    logits = b * {"logged": 1, "sampled": 1 + N_SAMPLED}.get(point.way, m)
     forwards = 2 if point.way == "streamed" else 1
     flops = (b + m * forwards) * per_row + (b + m) * backward + (forwards + 2) * 2 * d * logits
     weights = 2 * sum(a * b + b for a, b in layers)

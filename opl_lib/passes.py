@@ -29,6 +29,10 @@ from .objectives import Batch, Objective
 from .stacks import AutogradStack, MLPStack
 
 
+# A score costs about a 250th of what encoding an item costs.
+_FEW_ITEMS = 256
+
+
 class Step(NamedTuple):
     """What a pass needs: K models and their objective, B rounds for each, and all items.
 
@@ -87,14 +91,14 @@ def logged_only(step: Step) -> Tensor:
     stack, action = step.stack, step.batch.action
     stack.forget_gradient()
     u, pull_u = stack.context_tower.encode(step.context)
-    if step.n_actions > action.shape[1]:
+    if step.n_actions > min(action.shape[1], _FEW_ITEMS):
         v, pull_v = stack.action_tower.encode(step.items(action))
         value, gradient = step.evaluate((u * v).sum(dim=-1), step.batch)
         gradient = gradient[..., None]
         pull_u(gradient * v)
         pull_v(gradient * u)
         return value
-    # Fewer items than rounds: encode each once.
+    # Few items: encode each once, and score them all.
     v, pull_v = stack.action_tower.encode(step.action_context.expand(stack.n_models, -1, -1))
     logged = action[..., None]
     scores = u @ v.mT
