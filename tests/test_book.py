@@ -4,6 +4,8 @@ import re
 
 import chapters
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -84,9 +86,23 @@ def test_readme_shows_the_figure_of_its_chapter():
     assert chapters.README_FIGURE.relative_to(ROOT).as_posix() in README
 
 
-def test_readme_sample_runs(tmp_path, monkeypatch, capsys):
+def test_readme_samples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    sample = re.search(r"```python\n(import opl_lib.*?)```", README, re.DOTALL).group(1)
-    exec(compile(sample, "README.md", "exec"), {})
+    first, *others = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(compile(first, "README.md", "exec"), names)
+    rng = np.random.default_rng(0)
+    names["items"] = pd.DataFrame({"id": ["a", "b", "c"], "price": [0.1, -1.0, 1.0]})
+    names["clicks"] = pd.DataFrame(
+        {
+            **dict(zip(["age", "hour", "is_new"], rng.normal(size=(3, 400)), strict=True)),
+            "item_id": rng.choice(["a", "b", "c"], 400),
+            "clicked": rng.integers(2, size=400),
+            "probability_shown": 1 / 3,
+        }
+    )
+    for sample in others:
+        exec(compile(sample, "README.md", "exec"), names)
+    assert names["chosen"].best in {"logging", *names["chosen"].policies}
     assert "effective sample size" in capsys.readouterr().out
     assert (tmp_path / "policy.pt").is_file()

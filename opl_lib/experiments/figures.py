@@ -101,7 +101,7 @@ EXPERIMENTS = {
         _PUBLISHED,
     ),
     "figure3_published": Experiment(
-        "number of items, as published", tuple(_figure3(_published, 500, 500)), _PUBLISHED
+        "number of items, as published", tuple(_figure3(_published, 500, 1_000)), _PUBLISHED
     ),
     "figure4_published": Experiment(
         "batch size, as published", tuple(_figure4(_published)), _PUBLISHED
