@@ -28,7 +28,6 @@ from torch import Tensor
 from .objectives import Batch, Objective
 from .stacks import AutogradStack, MLPStack
 
-
 # A score costs about a 250th of what encoding an item costs.
 _FEW_ITEMS = 256
 
