@@ -199,7 +199,7 @@ def select(
         )
     check_confidence(confidence)
     how = Interval(interval, reward_range, max_weight, random_state)
-    to_fit, to_select, to_report = _parts(feedback, fractions, random_state)
+    to_fit, to_select, to_report = parts(feedback, fractions, random_state)
 
     n_fits = sum(hasattr(candidate, "fit") for candidate in candidates.values())
     n_steps = n_fits + estimator.needs_reward_model + len(candidates) + 1
@@ -297,32 +297,35 @@ def rehearse(
     check_number("n_logs", n_logs, Integral, least=1)
     check_number("random_state", random_state, Integral, least=0)
     logging_value = world.policy_value(world.logging_policy)
-
-    def truth(selection: Selection, name: str) -> float:
-        if name == LOGGING:
-            return 0.0
-        return world.policy_value(selection.policies[name]) - logging_value
-
     rows = []
     with _progress_bar("rehearse", n_logs, progress) as bar:
         for k in range(n_logs):
             selection = choose(world.sample(n_rounds, random_state=random_state + k))
-            naive = str(selection.table.difference.idxmax())
-            reported = selection.report.loc["difference"]
-            rows.append(
-                {
-                    "best": selection.best,
-                    "difference": truth(selection, selection.best),
-                    "reported": reported.value,
-                    "ci_lower": reported.ci_lower,
-                    "ci_upper": reported.ci_upper,
-                    "naive": naive,
-                    "naive_difference": truth(selection, naive),
-                    "naive_estimate": selection.table.difference[naive],
-                }
-            )
+            rows.append(graded(selection, world, logging_value))
             bar.update()
     return pd.DataFrame(rows)
+
+
+def graded(selection: Selection, world: Any, logging_value: float) -> dict[str, Any]:
+    """What was chosen, what it is truly worth, and what was said of it: a row of `rehearse`."""
+
+    def truth(name: str) -> float:
+        if name == LOGGING:
+            return 0.0
+        return world.policy_value(selection.policies[name]) - logging_value
+
+    naive = str(selection.table.difference.idxmax())
+    reported = selection.report.loc["difference"]
+    return {
+        "best": selection.best,
+        "difference": truth(selection.best),
+        "reported": reported.value,
+        "ci_lower": reported.ci_lower,
+        "ci_upper": reported.ci_upper,
+        "naive": naive,
+        "naive_difference": truth(naive),
+        "naive_estimate": selection.table.difference[naive],
+    }
 
 
 def difference_bound(
@@ -407,9 +410,10 @@ def _joined(served: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return policies
 
 
-def _parts(
-    feedback: Any, fractions: Sequence[float], random_state: int
+def parts(
+    feedback: Any, fractions: Sequence[float] = (0.5, 0.25, 0.25), random_state: int = 0
 ) -> tuple[BanditFeedback, BanditFeedback, BanditFeedback]:
+    """Three logs, to fit, select and report on: those given, or a random split of one."""
     if isinstance(feedback, Sequence):
         if len(feedback) != 3:
             raise ValueError(

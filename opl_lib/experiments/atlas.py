@@ -299,20 +299,20 @@ class MapCell:
         return [{**row, "seconds": seconds} for row in rows]
 
 
-class _Fitted:
+class Fitted:
     """A reward model that is fitted already."""
 
     def __init__(self, model: Any) -> None:
         self.predict_reward = model.predict_reward
 
-    def fit(self, feedback: BanditFeedback) -> _Fitted:
+    def fit(self, feedback: BanditFeedback) -> Fitted:
         return self
 
 
 def _select(candidates: dict[str, Any], held_out: BanditFeedback, q_hat: Any) -> Any:
     # The report is not used: the truth is known here.
     parts = (held_out, held_out, held_out)
-    return select(candidates, parts, estimator="dr", reward_model=_Fitted(q_hat), progress=False)
+    return select(candidates, parts, estimator="dr", reward_model=Fitted(q_hat), progress=False)
 
 
 def _served(policies: dict[str, Any]) -> dict[str, Any]:

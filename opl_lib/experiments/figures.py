@@ -39,6 +39,11 @@ def _published(objective: str) -> Cell:
     )
 
 
+def _decayed(objective: str) -> Cell:
+    """As published, with a thousand times the weight decay of the article's code."""
+    return replace(_published(objective), weight_decay=1e-3)
+
+
 def _intended(objective: str) -> Cell:
     """What the article meant: its ε-greedy, a world in which q is not saturated.
 
@@ -88,6 +93,11 @@ _PUBLISHED, _MANY = tuple(range(5)), tuple(range(20))
 EXPERIMENTS = {
     "figure1_published": Experiment(
         "log size, uniform logging, as published", tuple(_figure1(_published)), _PUBLISHED
+    ),
+    "figure1_decayed": Experiment(
+        "figure 1 as published, but with a weight decay of 1e-3",
+        tuple(_figure1(_decayed, (2_000, 5_000))),
+        _PUBLISHED,
     ),
     "figure2_published": Experiment(
         "log size, the published ε-greedy logging", tuple(_figure2(_published)), _PUBLISHED
@@ -146,7 +156,7 @@ EXPERIMENTS = {
         tuple(
             RehearsalCell(world, n)
             for world in WORLDS
-            if world != "short log"  # of which the lengths here are
+            if world not in ("short log", "100 items")
             for n in (2_000, 8_000)
         ),
         tuple(range(100)),

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..learner import OffPolicyLearner
-from ..selection import Selection, rehearse, select
-from .atlas import BATCH_SIZE, WORLDS
+from ..reward_models import CrossFittedRewardModel, cross_fit_many
+from ..selection import graded, parts, select
+from ..training import fit_many
+from .atlas import BATCH_SIZE, EPOCHS, TEMPERATURES, WORLDS, Fitted
 
 WORLD_SEED = 0
 OBJECTIVES = ("regression", "dm", "dr", "baseline_ips")
-EPOCHS = 5
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class RehearsalCell:
         return self.n_rounds * n_seeds
 
     def run(self, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-        """Select from one log a seed, and look at the truth.
+        """Select from one log a seed, as `select` does, and look at the truth.
 
         Parameters
         ----------
@@ -53,39 +54,43 @@ class RehearsalCell:
         import torch
 
         torch.set_num_threads(1)
+        start = time.perf_counter()
         world = WORLDS[self.world].world(WORLD_SEED)
         references = world.reference_values()
-        rows = []
-        for seed in seeds:
-            start = time.perf_counter()
-            learners = candidates(seed)
-
-            def choose(log: Any, learners: dict[str, OffPolicyLearner] = learners) -> Selection:
-                return select(learners, log, temperatures=[1, 0], progress=False)
-
-            table = rehearse(choose, world, self.n_rounds, 1, progress=False, random_state=seed)
-            rows.append(
-                {
-                    **self.settings,
-                    "seed": seed,
-                    **table.iloc[0].to_dict(),
-                    **{name: references[name] for name in ("logging", "optimum")},
-                    "seconds": time.perf_counter() - start,
-                }
-            )
-        return rows
-
-
-def candidates(seed: int) -> dict[str, OffPolicyLearner]:
-    """What is chosen from, each as a softmax and greedily."""
-    return {
-        objective: OffPolicyLearner(
-            objective,
-            epochs=EPOCHS,
-            batch_size=BATCH_SIZE,
-            learning_rate=1e-3 if objective == "regression" else 3e-4,
-            progress=False,
-            random_state=seed,
+        split = [parts(world.sample(self.n_rounds, seed)) for seed in seeds]
+        to_fit = [part for part, _, _ in split]
+        q_hats = cross_fit_many(
+            [_learner("regression", seed) for seed in seeds], to_fit, [2] * len(seeds), seeds
         )
-        for objective in OBJECTIVES
-    }
+        learners = [candidates(*each) for each in zip(seeds, q_hats, strict=True)]
+        fit_many(
+            [learner for of_log in learners for learner in of_log.values()],
+            [log for log in to_fit for _ in OBJECTIVES],
+        )
+        rows = []
+        for seed, logs, of_log in zip(seeds, split, learners, strict=True):
+            policies = {name: learner.policy_ for name, learner in of_log.items()}
+            q_hat = Fitted(of_log["regression"])
+            selection = select(policies, logs, TEMPERATURES, reward_model=q_hat, progress=False)
+            outcome = graded(selection, world, references["logging"])
+            values = {name: references[name] for name in ("logging", "optimum")}
+            rows.append({**self.settings, "seed": seed, **outcome, **values})
+        seconds = (time.perf_counter() - start) / len(seeds)
+        return [{**row, "seconds": seconds} for row in rows]
+
+
+def candidates(seed: int, reward_model: CrossFittedRewardModel) -> dict[str, OffPolicyLearner]:
+    """What is chosen from, each as a softmax and greedily."""
+    return {objective: _learner(objective, seed, reward_model) for objective in OBJECTIVES}
+
+
+def _learner(objective: str, seed: int, reward_model: Any = None) -> OffPolicyLearner:
+    return OffPolicyLearner(
+        objective,
+        epochs=EPOCHS,
+        batch_size=BATCH_SIZE,
+        learning_rate=1e-3 if objective == "regression" else 3e-4,
+        reward_model=reward_model,
+        progress=False,
+        random_state=seed,
+    )
