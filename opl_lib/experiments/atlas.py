@@ -69,7 +69,6 @@ WORLDS = {
     "little overlap": Setting(epsilon_greedy(0.05)),
     "short log": Setting(epsilon_greedy(0.3), n_rounds=1_000),
     "noisy rewards": Setting(epsilon_greedy(0.3), scale=0.3),
-    "100 items": Setting(epsilon_greedy(0.3), n_rounds=10_000, n_actions=100),
     "unexplained items": Setting(epsilon_greedy(0.3), n_actions=40, unexplained=0.7),
     "digits": Digits(None, n_rounds=3_000),
 }
