@@ -20,8 +20,8 @@ help: ## show this list
 
 # The stamp comes last, so a set-up that was interrupted is started again.
 $(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed, $(PYTHON) is not. Try: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
+	  { echo "Python 3.11.5 or newer is needed, $(PYTHON) is not. Try: make PYTHON=python3.11" >&2; exit 1; }
 	@echo "setting up .venv (once, some minutes)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
