@@ -15,6 +15,8 @@ import torch
 from measure import interleaved, row
 from steps import library
 
+from opl_lib.passes import encodes_by_round
+
 N_SAMPLED = 256
 # Above so many logits, the exact step would only show how much memory it takes.
 MAX_LOGITS = 2 * 10**7
@@ -39,8 +41,8 @@ class Point(NamedTuple):
         """Items that a step encodes."""
         if self.way == "sampled":
             return self.batch_size + N_SAMPLED
-        by_row = self.way == "logged" and self.n_actions > min(self.batch_size, 256)
-        return self.batch_size if by_row else self.n_actions
+        by_round = self.way == "logged" and encodes_by_round(self.n_actions, self.batch_size)
+        return self.batch_size if by_round else self.n_actions
 
 
 def run(quick: bool) -> list[dict[str, Any]]:

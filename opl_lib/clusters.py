@@ -40,6 +40,8 @@ def with_clusters(
     ------
     ValueError
         If `cluster` is not one integer an item, or all items are in one cluster.
+    TypeError
+        If `feedback` is no BanditFeedback, or `model` no classifier.
 
     References
     ----------
@@ -102,6 +104,12 @@ class TwoStagePolicy:
         Returns
         -------
         array of shape (n, n_actions)
+            Rows sum to 1.
+
+        Raises
+        ------
+        ValueError
+            If `cluster` is not one integer an item of `action_context`.
         """
         cluster = _clusters(self.cluster, len(action_context))
         pi = action_probabilities(self.policy, context, action_context)

@@ -28,8 +28,13 @@ from torch import Tensor
 from .objectives import Batch, Objective
 from .stacks import AutogradStack, MLPStack
 
-# A score costs about a 250th of what encoding an item costs.
+# A round's scores of more items than this cost more than encoding its own item once more.
 _FEW_ITEMS = 256
+
+
+def encodes_by_round(n_actions: int, batch_size: int) -> bool:
+    """Whether `logged_only` encodes an item a round, rather than all items once."""
+    return n_actions > min(batch_size, _FEW_ITEMS)
 
 
 class Step(NamedTuple):
@@ -90,7 +95,7 @@ def logged_only(step: Step) -> Tensor:
     stack, action = step.stack, step.batch.action
     stack.forget_gradient()
     u, pull_u = stack.context_tower.encode(step.context)
-    if step.n_actions > min(action.shape[1], _FEW_ITEMS):
+    if encodes_by_round(step.n_actions, action.shape[1]):
         v, pull_v = stack.action_tower.encode(step.items(action))
         value, gradient = step.evaluate((u * v).sum(dim=-1), step.batch)
         gradient = gradient[..., None]

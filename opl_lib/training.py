@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .feedback import BanditFeedback, check_feedback
 from .objectives import Batch, Objective, get_objective
 from .optimizer import FlatAdam
-from .passes import Step, exact, find_head, logged_only, sampled, streamed, take
+from .passes import Step, encodes_by_round, exact, find_head, logged_only, sampled, streamed, take
 from .policy import TwoTowerPolicy
 from .reward_models import CrossFittedRewardModel, cross_fit_many
 from .stacks import FlatWeights, is_plain_mlp, stack_models
@@ -170,7 +170,8 @@ class _Fit:
     def rows_encoded(self) -> int:
         """Rows that a step passes through the towers."""
         batch_size, n_actions = self.learner.batch_size, self.feedback.n_actions
-        other = {"logged": min(batch_size, n_actions), "sampled": self.learner.n_sampled}
+        by_round = self.softmax == "logged" and encodes_by_round(n_actions, batch_size)
+        other = {"logged": batch_size if by_round else n_actions, "sampled": self.learner.n_sampled}
         return batch_size + other.get(self.softmax, n_actions)
 
 

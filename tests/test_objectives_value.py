@@ -268,3 +268,6 @@ def test_a_correction_is_a_pseudo_reward_of_one_item():
     ):
         torch.testing.assert_close(got, expected)
     assert torch.equal(h, before)
+    for half in ({"action": action}, {"correction": correction}):
+        with pytest.raises(ValueError, match="both action and correction"):
+            opl.linear_value(logits, h, **half)

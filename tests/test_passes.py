@@ -347,6 +347,20 @@ def test_logged_only_encodes_what_is_fewer_items_or_rounds(n_items, encoded):
     assert widths == [encoded]
 
 
+def test_logged_only_scores_all_items_only_if_they_are_few(monkeypatch):
+    """Beyond, a large batch encodes its own items, repeated ones again, with the same gradient."""
+    problem = Problem(n_items=4)
+    expected = take(passes.logged_only, OBJECTIVES["regression"], problem)
+    monkeypatch.setattr(passes, "_FEW_ITEMS", 3)
+    widths = []
+    tower = problem.models[0].action_tower
+    tower.register_forward_hook(lambda module, inputs, output: widths.append(len(output)))
+    step = problem.step(OBJECTIVES["regression"], kind=AutogradStack)
+    step.stack.flat.gradient.fill_(7)
+    assert_same((passes.logged_only(step), problem.gradients()), expected)
+    assert widths == [N_ROWS]
+
+
 def test_take_reads_the_table_of_each_model_or_the_one_for_all():
     table, rows = torch.arange(24).view(2, 4, 3), torch.tensor([[3, 0], [1, 1]])
     both = [[[9, 10, 11], [0, 1, 2]], [[15, 16, 17], [15, 16, 17]]]

@@ -30,6 +30,7 @@ LOG_SEED = 1
 LEARNING_RATES = (1e-4, 3e-4, 1e-3)
 BATCH_SIZE = 100
 TEMPERATURES = (0.0, 1.0)
+REGRESSION_RATE = 1e-3  # of reward models
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def learn(
     tried: Sequence[str | Objective], logs: Sequence[BanditFeedback], seeds: Sequence[int]
 ) -> Policies:
     """Each log's policies by setting, all fits side by side."""
-    return _learn([tried] * len(logs), logs, seeds, _reward_models(tried, logs, seeds))
+    return _learn([tried] * len(logs), logs, seeds, reward_models(tried, logs, seeds))
 
 
 def _learn(
@@ -116,7 +117,7 @@ def _learn(
     """For each log, the objectives that are tried on it with all learning rates."""
     learners = [
         {
-            f"{objective}, learning_rate={rate:g}": _learner(objective, rate, seed, q_hat)
+            f"{objective}, learning_rate={rate:g}": make_learner(objective, rate, seed, q_hat)
             for objective in of_log
             for rate in LEARNING_RATES
         }
@@ -129,9 +130,10 @@ def _learn(
     return [{name: each.policy_ for name, each in of_log.items()} for of_log in learners]
 
 
-def _learner(
+def make_learner(
     objective: str | Objective, rate: float, seed: int, q_hat: Any = None, **settings: Any
 ) -> OffPolicyLearner:
+    """A learner with what is the same for all."""
     return OffPolicyLearner(
         objective,
         epochs=EPOCHS,
@@ -144,17 +146,17 @@ def _learner(
     )
 
 
-def _reward_models(
+def reward_models(
     tried: Sequence[str | Objective], logs: Sequence[BanditFeedback], seeds: Sequence[int]
 ) -> list[Any]:
-    """One cross-fitted reward model a log, for all that needs one."""
+    """One cross-fitted reward model a log, for all that needs one; else None for each."""
     if not any(objectives.get_objective(objective).needs_reward_model for objective in tried):
         return [None] * len(logs)
     return cross_fit_many([_regression(seed) for seed in seeds], logs, [2] * len(logs), seeds)
 
 
 def _regression(seed: int) -> OffPolicyLearner:
-    return _learner("regression", 1e-3, seed)
+    return make_learner("regression", REGRESSION_RATE, seed)
 
 
 def warm_start(
@@ -162,12 +164,12 @@ def warm_start(
 ) -> Policies:
     """Regression first; then its towers go on with a value objective, at a lower learning rate."""
     first = [_regression(seed) for seed in seeds]
-    q_hats = _reward_models([objective], logs, seeds)
+    q_hats = reward_models([objective], logs, seeds)
     fit_many(first, logs)
     policies: Policies = [{} for _ in logs]
     for rate in (3e-5, 3e-4):
         second = [
-            _learner(objective, rate, seed, q_hat, model=f.policy_.model)
+            make_learner(objective, rate, seed, q_hat, model=f.policy_.model)
             for f, q_hat, seed in zip(first, q_hats, seeds, strict=True)
         ]
         fit_many(second, logs)
@@ -194,7 +196,7 @@ def clustered(
         for log, cluster, seed in zip(logs, clusters, seeds, strict=True)
     ]
     tried = [[make(cluster)] for cluster in clusters]
-    q_hats = _reward_models(tried[0], logs, seeds)
+    q_hats = reward_models(tried[0], logs, seeds)
     policies = _learn(tried, logs, seeds, q_hats)
     if make is not objectives.potec:
         return policies

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..learner import OffPolicyLearner
-from ..reward_models import CrossFittedRewardModel, cross_fit_many
+from ..reward_models import CrossFittedRewardModel
 from ..selection import graded, parts, select
 from ..training import fit_many
-from .atlas import BATCH_SIZE, EPOCHS, TEMPERATURES, WORLDS, Fitted
+from .atlas import REGRESSION_RATE, TEMPERATURES, WORLDS, Fitted, make_learner, reward_models
 
 WORLD_SEED = 0
 OBJECTIVES = ("regression", "dm", "dr", "baseline_ips")
@@ -59,9 +59,7 @@ class RehearsalCell:
         references = world.reference_values()
         split = [parts(world.sample(self.n_rounds, seed)) for seed in seeds]
         to_fit = [part for part, _, _ in split]
-        q_hats = cross_fit_many(
-            [_learner("regression", seed) for seed in seeds], to_fit, [2] * len(seeds), seeds
-        )
+        q_hats = reward_models(OBJECTIVES, to_fit, seeds)
         learners = [candidates(*each) for each in zip(seeds, q_hats, strict=True)]
         fit_many(
             [learner for of_log in learners for learner in of_log.values()],
@@ -81,16 +79,9 @@ class RehearsalCell:
 
 def candidates(seed: int, reward_model: CrossFittedRewardModel) -> dict[str, OffPolicyLearner]:
     """What is chosen from, each as a softmax and greedily."""
-    return {objective: _learner(objective, seed, reward_model) for objective in OBJECTIVES}
-
-
-def _learner(objective: str, seed: int, reward_model: Any = None) -> OffPolicyLearner:
-    return OffPolicyLearner(
-        objective,
-        epochs=EPOCHS,
-        batch_size=BATCH_SIZE,
-        learning_rate=1e-3 if objective == "regression" else 3e-4,
-        reward_model=reward_model,
-        progress=False,
-        random_state=seed,
-    )
+    return {
+        objective: make_learner(
+            objective, REGRESSION_RATE if objective == "regression" else 3e-4, seed, reward_model
+        )
+        for objective in OBJECTIVES
+    }

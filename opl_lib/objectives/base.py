@@ -60,7 +60,7 @@ class Objective:
         Whether `Batch.q_hat` must be filled.
     to_reward : callable, optional
         Given, the objective is a regression: it takes the scores of the logged items only, shape
-        (B,), and this function turns scores into predicted rewards.
+        (B,), and this function turns scores into predicted rewards; it may overwrite them.
     collapses : bool
         Say True if the value depends on the policy only through ``π(a_i|x_i)`` of the logged item
         and, with a reward model, has ``mean_i Σ_a π(a|x_i) q̂(x_i, a)`` added to that. The learner

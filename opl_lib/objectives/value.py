@@ -39,6 +39,11 @@ def linear_value(
     value : scalar tensor
     gradient : tensor of shape (B, n_actions)
 
+    Raises
+    ------
+    ValueError
+        If only one of `action` and `correction` is given.
+
     Examples
     --------
     >>> import torch
@@ -47,6 +52,8 @@ def linear_value(
     >>> value, gradient
     (tensor(0.5000), tensor([[ 0.2500, -0.2500]]))
     """
+    if (action is None) != (correction is None):
+        raise ValueError("give linear_value both action and correction, or neither.")
     # A large catalogue costs what its (B, n_actions) arrays cost: make two, and write into one.
     pi = torch.softmax(logits, dim=-1)
     terms = pi * pseudo_reward
