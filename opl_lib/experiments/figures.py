@@ -139,7 +139,7 @@ EXPERIMENTS = {
         _MANY,
     ),
     "figure4_tuned": Experiment(
-        "batch size, learning rate tuned", tuple(_figure4(_tuned, (100, 1_000, 5_000))), _MANY
+        "batch size, learning rate tuned", tuple(_figure4(_tuned, (10, 100, 1_000, 5_000))), _MANY
     ),
     "figure4_same_updates": Experiment(
         "batch size, 500 updates each or one pass, if that is more",
