@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from measure import peak_mb, row
-from steps import Fitted
 from value import greedy_value
 
 import opl_lib as opl
@@ -26,7 +25,8 @@ def run(quick: bool) -> list[dict[str, Any]]:
     world = opl.SyntheticWorld(n_actions, n_eval_contexts=n_contexts, random_state=0)
     log = world.sample(n_rounds, random_state=1)
     learner, curve = followed("regression", log, world, {**REGRESSION})
-    sampled = {**SAMPLED, "reward_model": Fitted(learner), "n_folds": 1, "softmax": "sampled"}
+    q_hat = opl.FittedRewardModel(learner)
+    sampled = {**SAMPLED, "reward_model": q_hat, "n_folds": 1, "softmax": "sampled"}
     _, curve_of_dm = followed("dm", log, world, sampled)
 
     references = world.reference_values()

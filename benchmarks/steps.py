@@ -117,7 +117,7 @@ def library(
     if objective == "dr":
         q_hat = opl.OffPolicyLearner("regression", epochs=1, progress=False)
         q_hat.fit(make_log(1000, n_actions))
-        settings |= {"reward_model": Fitted(q_hat), "n_folds": 1}
+        settings |= {"reward_model": opl.FittedRewardModel(q_hat), "n_folds": 1}
 
     def run(tick: Tick) -> None:
         clocked = ticking(objective, tick, after)
@@ -128,19 +128,6 @@ def library(
         opl.fit_many(learners, log)
 
     return run
-
-
-class Fitted:
-    """A reward model that was fitted before: what fitting costs is no part of a step."""
-
-    def __init__(self, model: Any) -> None:
-        self.predict_reward, self.predictor = model.predict_reward, model.predictor
-
-    def fit(self, feedback: opl.BanditFeedback) -> Fitted:
-        return self
-
-    def __deepcopy__(self, memo: dict) -> Fitted:
-        return self
 
 
 def compared(

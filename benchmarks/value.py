@@ -16,7 +16,6 @@ import article_loop
 import numpy as np
 import torch
 from measure import Enough, row, ticking
-from steps import Fitted
 
 import opl_lib as opl
 
@@ -265,7 +264,7 @@ def sampled_against_exact(n_actions: int, n_rounds: int, quick: bool) -> list[di
     for seed in seeds:
         world = opl.SyntheticWorld(n_actions, n_eval_contexts=200, random_state=seed)
         log = world.sample(n_rounds, random_state=1)
-        reward_model = Fitted(q_hat().fit(log))
+        reward_model = opl.FittedRewardModel(q_hat().fit(log))
         for objective in OBJECTIVES:
             for way, settings in ways.items():
                 settings = {"reward_model": reward_model, "random_state": seed, **settings}

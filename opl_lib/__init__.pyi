@@ -39,7 +39,7 @@ from .plotting import plot_calibration, plot_curves, plot_diagnosis, plot_estima
 from .policy import TwoTowerPolicy
 from .propensities import PropensityEstimate, estimate_propensities
 from .retrieval import ItemIndex
-from .reward_models import CrossFittedRewardModel, SklearnRewardModel, cross_fit
+from .reward_models import CrossFittedRewardModel, FittedRewardModel, SklearnRewardModel, cross_fit
 from .selection import Selection, rehearse, select
 from .support import SupportReport
 from .towers import TwoTower
@@ -52,6 +52,7 @@ __all__ = [
     "DigitsWorld",
     "EarlyStopping",
     "Estimator",
+    "FittedRewardModel",
     "ItemIndex",
     "NonFiniteLossError",
     "Objective",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from .checks import check_number
 from .environments import World
+from .feedback import BanditFeedback
 
 
 class DigitsWorld(World):
@@ -64,7 +65,7 @@ class DigitsWorld(World):
     >>> world = opl.DigitsWorld(alpha=0.5)
     >>> world.sample(1000, random_state=0)
     BanditFeedback(1,000 rounds, 10 items, mean reward 0.438,
-                   64 context features, 10 item features)
+                   64 context features, 10 item features, user_id)
     >>> {name: round(value, 1) for name, value in world.reference_values().items()}
     {'logging': 0.4, 'uniform': 0.1, 'best constant item': 0.1, 'optimum': 1.0}
     """
@@ -115,6 +116,27 @@ class DigitsWorld(World):
             f"DigitsWorld(alpha={self.alpha:g}, n_classifier_rows={self.n_classifier_rows}, "
             f"n_eval_contexts={len(self.eval_context)}, random_state={self.random_state})"
         )
+
+    def sample(self, n_rounds: int, random_state: int | None = None) -> BanditFeedback:
+        """Draw a log, as every world does; its `user_id` is the image.
+
+        An image that is shown twice is like a visitor who comes back: in one part of a log only,
+        when that is split for `select`, and no further evidence about other images.
+
+        Parameters
+        ----------
+        n_rounds : int, at least 1
+            Length of the log.
+        random_state : int, optional
+            Fixes this log. If not given, each call continues the world's own stream.
+
+        Returns
+        -------
+        BanditFeedback
+        """
+        log = super().sample(n_rounds, random_state)
+        number = {image.tobytes(): row for row, image in enumerate(self.log_context)}
+        return replace(log, user_id=[number[image.tobytes()] for image in log.context])
 
     def _draw_context(self, n_rounds: int, rng: np.random.RandomState) -> np.ndarray:
         return self.log_context[rng.randint(len(self.log_context), size=n_rounds)]

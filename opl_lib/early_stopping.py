@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from .checks import check_number
@@ -15,7 +15,7 @@ from .evaluation import check_confidence, policy_terms
 from .feedback import BanditFeedback, check_feedback
 from .intervals import Interval
 from .learner import OffPolicyLearner, default_reward_model
-from .selection import difference_bound
+from .selection import MIN_ESS, difference_bound
 
 
 class _NoPatienceLeft(Exception):
@@ -42,6 +42,9 @@ class EarlyStopping:
         Of the one-sided lower bound of ``V(π) − V(π_0)`` that is maximised over the epochs; at 0.5
         the bound is the estimate itself. A bound, since learning can drive up the estimate and its
         error together.
+    min_ess : float, at least 0
+        An epoch whose policy has a smaller effective sample size on the held-out rounds is never
+        the best one, as in `select`.
     patience : int, optional
         Stop after so many epochs in a row without a new best one. If not given, all epochs are
         trained, and only the best is kept.
@@ -61,7 +64,8 @@ class EarlyStopping:
         The fitted learner, with the weights of the last epoch.
     history_ : dict of str to list of float
         That of `learner_`, and under ``"held_out"`` the bound before the first epoch and after
-        each; minus infinity where the mean weight is not 1, and the bound means nothing.
+        each; minus infinity where the mean weight is not 1 or the effective sample size is below
+        `min_ess`, and the bound means nothing.
 
     Raises
     ------
@@ -85,6 +89,7 @@ class EarlyStopping:
     held_out: float | BanditFeedback = 0.2
     estimator: str | Estimator = "snips"
     confidence: float = 0.95
+    min_ess: float = MIN_ESS
     patience: int | None = None
     reward_model: Any = None
     random_state: int = 0
@@ -106,6 +111,7 @@ class EarlyStopping:
                 f"estimator {self.estimator!r} has no error to bound; use 'snips' or 'dr', say."
             )
         check_confidence(self.confidence)
+        check_number("min_ess", self.min_ess, Real, least=0)
         if self.patience is not None:
             check_number("patience", self.patience, Integral, least=1)
         check_number("random_state", self.random_state, Integral, least=0)
@@ -161,7 +167,8 @@ class EarlyStopping:
 
         def judge(policy: Any) -> float:
             terms = policy_terms(policy, to_judge, q_hat)
-            bound, eligible = difference_bound(estimator, terms, how, 1 - self.confidence)
+            tail = 1 - self.confidence
+            bound, eligible = difference_bound(estimator, terms, how, tail, self.min_ess)
             return bound if eligible else -math.inf
 
         return judge

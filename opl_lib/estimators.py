@@ -34,6 +34,8 @@ class Terms:
     difference : bool
         Whether to estimate ``V(π) − V(π_0)``: then every row's own reward, whose mean estimates
         ``V(π_0)``, is subtracted.
+    user : integer array of shape (n_rounds,), or None
+        Number of the row's user, from 0; None if every row is of another.
     """
 
     reward: np.ndarray
@@ -41,10 +43,11 @@ class Terms:
     q_logged: np.ndarray | None = None
     q_policy: np.ndarray | None = None
     difference: bool = False
+    user: np.ndarray | None = None
 
     def rows(self, rows: np.ndarray) -> Terms:
         """The terms of some rows; row numbers of shape (m, n) make m samples of n rows."""
-        names = ("reward", "weight", "q_logged", "q_policy")
+        names = ("reward", "weight", "q_logged", "q_policy", "user")
         columns = {name: getattr(self, name) for name in names}
         return replace(self, **{k: None if c is None else c[rows] for k, c in columns.items()})
 

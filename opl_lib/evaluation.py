@@ -10,11 +10,11 @@ import numpy as np
 
 from .checks import action_probabilities, for_items, reward_predictions, row_chunks
 from .estimators import FORMS, Estimator, Terms, as_estimator
-from .feedback import BanditFeedback, check_feedback
+from .feedback import BanditFeedback, check_feedback, user_numbers
 from .intervals import Interval, shows_its_error
 from .learner import default_reward_model
 from .reward_models import CrossFittedRewardModel, cross_fit
-from .support import effective_sample_size, standard_error, weight_diagnostics
+from .support import effective_sample_size, per_user, standard_error, weight_diagnostics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,14 +93,18 @@ def evaluate(
     carry a reward or `ess` is small. ``"bootstrap"`` takes percentiles over 1,000 resamples of the
     rows, each with the same q̂, and cannot see a rare large weight that the log does not hold.
     ``"empirical_bernstein"`` holds for every log length, at the price of width: it needs
-    `reward_range` and, for estimators that do not limit their weights, `max_weight`. All of them
-    take the rows to be independent. A q̂ cross-fitted on the same rows bends that a little.
+    `reward_range` and, for estimators that do not limit their weights, `max_weight`.
+
+    Rows are taken to be independent, or users, if the log has a `user_id`: then errors are those of
+    the sums over users, and the bootstrap draws users. A q̂ cross-fitted on the same rows bends the
+    independence a little.
 
     References
     ----------
     The estimators: see `Estimator`. Maurer and Pontil, "Empirical Bernstein bounds and sample
     variance penalization", COLT 2009, Theorem 4; Efron and Tibshirani, "An introduction to the
-    bootstrap", 1993, chapter 13.
+    bootstrap", 1993, chapter 13; Liang and Zeger, "Longitudinal data analysis using generalized
+    linear models", Biometrika 1986 (errors that allow for users who come back).
 
     Examples
     --------
@@ -138,7 +142,7 @@ def estimate(estimator: Estimator, terms: Terms, how: Interval, tail: float) -> 
     shown = shows_its_error(estimator, terms)
     row = {
         "value": float(per_row.mean()),
-        "std_error": standard_error(per_row) if shown else math.nan,
+        "std_error": standard_error(per_user(per_row, terms.user)) if shown else math.nan,
         "ci_lower": lower,
         "ci_upper": upper,
     }
@@ -190,4 +194,5 @@ def policy_terms(policy: Any, feedback: BanditFeedback, reward_model: Any = None
             else:
                 q_hat = reward_predictions(reward_model, context, feedback.action_context)
             q_logged[rows], q_policy[rows] = q_hat[place], (pi * q_hat).sum(axis=1)
-    return Terms(feedback.reward, pi_logged / feedback.pscore, q_logged, q_policy)
+    weight = pi_logged / feedback.pscore
+    return Terms(feedback.reward, weight, q_logged, q_policy, user=user_numbers(feedback))

@@ -12,7 +12,7 @@ import numpy as np
 
 from .checks import check_number, check_rows, row_chunks
 from .estimators import Estimator, Terms
-from .support import standard_error
+from .support import per_user, standard_error
 
 INTERVALS = ("normal", "student_t", "bootstrap", "empirical_bernstein")
 N_RESAMPLES = 1000
@@ -73,19 +73,25 @@ class Interval:
             low, high = self.term_range(estimator, terms)
         if not shows_its_error(estimator, terms):
             return math.nan, math.nan
-        per_row = estimator.per_row(terms)
-        if len(per_row) == 1:
+        independent = per_user(estimator.per_row(terms), terms.user)
+        if len(independent) == 1:
             return -math.inf, math.inf
         if self.kind == "normal":
-            return normal(per_row, tail)
+            return normal(independent, tail)
         if self.kind == "student_t":
-            return student_t(per_row, tail)
+            return student_t(independent, tail)
         if self.kind == "bootstrap":
             return bootstrap(estimator, terms, tail, self.random_state)
-        return empirical_bernstein(per_row, tail, low, high)
+        return empirical_bernstein(independent, tail, low, high)
 
     def term_range(self, estimator: Estimator, terms: Terms) -> tuple[float, float]:
         """The range used by ``"empirical_bernstein"``, once the log is seen to respect it."""
+        if terms.user is not None:
+            raise ValueError(
+                f"interval 'empirical_bernstein' needs independent rows, and the "
+                f"{len(terms.user):,} rows are of {terms.user.max() + 1:,} users. Use 'student_t' "
+                "or 'bootstrap', which know of users; or make a log of one row a user."
+            )
         low, high = self.reward_range
         must_be, cure = f"in reward_range [{low:g}, {high:g}]", "Correct reward_range."
         _check_within("reward", terms.reward, low, high, must_be, cure)
@@ -143,7 +149,8 @@ def bootstrap(
 ) -> tuple[float, float]:
     """Percentiles of the estimate over resampled logs: Efron and Tibshirani 1993, chapter 13.
 
-    The whole estimate is made anew from each resample, so a ratio needs no linearisation.
+    The whole estimate is made anew from each resample, so a ratio needs no linearisation. Users are
+    drawn with all of their rows.
     """
     if tail * N_RESAMPLES < 1:
         raise ValueError(
@@ -153,9 +160,16 @@ def bootstrap(
     n = len(terms.reward)
     rng = np.random.default_rng(random_state)
     means = np.empty(N_RESAMPLES)
-    for some in row_chunks(N_RESAMPLES, n, max_elements=2**20):
-        draws = rng.integers(n, size=(some.stop - some.start, n))
-        means[some] = estimator.per_row(terms.rows(draws)).mean(axis=-1)
+    if terms.user is None:
+        for some in row_chunks(N_RESAMPLES, n, max_elements=2**20):
+            draws = rng.integers(n, size=(some.stop - some.start, n))
+            means[some] = estimator.per_row(terms.rows(draws)).mean(axis=-1)
+    else:
+        rows_of = np.split(np.argsort(terms.user, kind="stable"), np.bincount(terms.user).cumsum())
+        for resample in range(N_RESAMPLES):
+            users = rng.integers(len(rows_of) - 1, size=len(rows_of) - 1)
+            drawn = np.concatenate([rows_of[user] for user in users])
+            means[resample] = estimator.per_row(terms.rows(drawn)).mean()
     lower, upper = np.quantile(means, [tail, 1 - tail])
     return float(lower), float(upper)
 

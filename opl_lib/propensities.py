@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .checks import check_number, check_rows, feature_matrix, integers, row_chunks
-from .support import standard_error
+from .support import balance_table, balanced_features, imbalance, is_off_one, standard_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +41,11 @@ class PropensityEstimate:
         One row an item: ``n_shown``; ``mean_weight``, the mean importance weight
         ``1[a_i = a] / pscore_i`` of showing that item to everyone, which should be 1; and its
         ``std_error``.
+    balance : pandas.DataFrame of shape (1 + dim_context, n_actions)
+        The check that calibration and mean weights miss, item by item and feature by feature:
+        ``Σ f(x) (1[a = b] − π_0(b|x))``, with the estimate for π_0, divided by its standard error
+        if the estimate is right; first for ``f = 1``, then for each feature, less its mean. NaN for
+        items that were shown less than 30 times.
     mean_weight, mean_weight_se : float
         The mean importance weight of the uniform policy, which should be 1, and its standard error.
     """
@@ -51,6 +56,7 @@ class PropensityEstimate:
     calibration: pd.DataFrame
     calibration_error: float
     item_weights: pd.DataFrame
+    balance: pd.DataFrame
     mean_weight: float
     mean_weight_se: float
 
@@ -58,7 +64,7 @@ class PropensityEstimate:
     def findings(self) -> list[str]:
         """What a reader should worry about, in plain words; empty if nothing."""
         found = []
-        if abs(self.mean_weight - 1) > max(3 * self.mean_weight_se, 0.02):
+        if is_off_one(self.mean_weight, self.mean_weight_se):
             found.append(
                 "the mean weight is not 1: the estimates are wrong, or the logging policy cannot "
                 "show some items"
@@ -70,6 +76,8 @@ class PropensityEstimate:
                 f"in {off.sum()} of {len(table)} bins, items are shown more or less often than "
                 "estimated: try another model, or give it what the logging policy looked at"
             )
+        if unlike := imbalance(self.balance):
+            found.append(unlike)
         if self.n_floored > 0.01 * len(self.pscore):
             found.append(
                 f"{self.n_floored / len(self.pscore):.1%} of the rounds are at the floor: their "
@@ -149,10 +157,11 @@ def estimate_propensities(
     -----
     Passing the checks is no proof. Calibration averages over all contexts with the same estimate,
     and the mean weight over all contexts: a popularity model of a personalised logging policy
-    passes both. What fails is informative. If the least likely bins are shown more often than
-    estimated and the most likely ones less, the model is overfitted: regularise it. If the bins in
-    the middle are off, its form is wrong: a logging policy with jumps, such as epsilon-greedy, is
-    not a logistic regression. The standard errors are those of the draws, given the estimates.
+    passes both, and fails the check of balance, which asks feature by feature. What fails is
+    informative. If the least likely bins are shown more often than estimated and the most likely
+    ones less, the model is overfitted: regularise it. If the bins in the middle are off, its form
+    is wrong: a logging policy with jumps, such as epsilon-greedy, is not a logistic regression. The
+    standard errors are those of the draws, given the estimates.
 
     References
     ----------
@@ -225,7 +234,13 @@ def estimate_propensities(
     edges = edges[edges > pscore.min()]  # so that every bin holds a logged item
     n_bins = len(edges) + 1
     expected, variance, n_pairs = np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins, dtype=int)
+    features = balanced_features(context)
+    total, spread = np.zeros((2, features.shape[1], n_actions))
     for rows, pi_0 in predictions():
+        f = features[rows]
+        is_shown = action[rows, None] == np.arange(n_actions)
+        total += f.T @ (is_shown - pi_0)
+        spread += np.square(f).T @ (pi_0 * (1 - pi_0))
         pi_0 = np.maximum(pi_0, floor)
         place = np.searchsorted(edges, pi_0, side="right")
         n_pairs += np.bincount(place.ravel(), minlength=n_bins)
@@ -262,6 +277,7 @@ def estimate_propensities(
                 "std_error": np.sqrt((square - np.square(mean)) / (n_rounds - 1)),
             }
         ).rename_axis("item"),
+        balance=balance_table(total, spread, action),
         mean_weight=float(uniform_weight.mean()),
         mean_weight_se=standard_error(uniform_weight),
     )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .checks import check_number, reward_predictions, row_chunks
-from .feedback import BanditFeedback, check_feedback
+from .feedback import BanditFeedback, check_feedback, user_numbers
 
 # Of scikit-learn's neural networks, by the names that they give them.
 _ACTIVATIONS = {
@@ -153,6 +153,44 @@ class SklearnRewardModel:
         return predict
 
 
+class FittedRewardModel:
+    """A reward model that stays as it is: where others would be fitted, this one does nothing.
+
+    For a model that was fitted elsewhere, on rounds that will not be judged by it.
+
+    Parameters
+    ----------
+    model : reward model
+        Fitted; anything with ``predict_reward(context, action_context)``.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> import opl_lib as opl
+    >>> world = opl.SyntheticWorld(n_actions=4, dim_context=3, dim_action_context=2, random_state=0)
+    >>> yesterday, today = (world.sample(500, random_state=day) for day in (0, 1))
+    >>> q_hat = opl.FittedRewardModel(opl.SklearnRewardModel(Ridge()).fit(yesterday))
+    >>> chosen = opl.select({"uniform": opl.uniform()}, today, reward_model=q_hat)
+    >>> chosen.n_rounds
+    (250, 125, 125)
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.predict_reward = model, model.predict_reward
+        if hasattr(model, "predictor"):
+            self.predictor = model.predictor
+
+    def __repr__(self) -> str:
+        return f"FittedRewardModel({self.model!r})"
+
+    def __deepcopy__(self, memo: dict) -> FittedRewardModel:
+        return self
+
+    def fit(self, feedback: BanditFeedback) -> FittedRewardModel:
+        """Do nothing, and return this object."""
+        return self
+
+
 class CrossFittedRewardModel:
     """One reward model a fold, each fitted without that fold; made by `cross_fit`.
 
@@ -239,7 +277,8 @@ def cross_fit(
     """Fit a reward model so that every logged row is predicted by a model that did not see it.
 
     Without this, the residual ``r − q̂(x, a)`` of a fitted row is too small, and DR loses the
-    correction that makes it unbiased.
+    correction that makes it unbiased. If the log has a `user_id`, all rows of a user are in one
+    fold.
 
     Parameters
     ----------
@@ -291,9 +330,13 @@ def cross_fit_many(
                 )
         check_feedback(log)
         check_number("n_folds", n, Integral, least=1)
-        if n > log.n_rounds:
-            raise ValueError(f"n_folds is {n}, but the log has only {log.n_rounds} rounds.")
-        fold = np.random.default_rng(seed).permutation(np.arange(log.n_rounds) % n)
+        user = user_numbers(log)
+        n_apart = log.n_rounds if user is None else user.max() + 1
+        if n > n_apart:
+            what = "rounds" if user is None else "users"
+            raise ValueError(f"n_folds is {n}, but the log has only {n_apart} {what}.")
+        fold = np.random.default_rng(seed).permutation(np.arange(n_apart) % n)
+        fold = fold if user is None else fold[user]
         folds.append(fold)
         models.append([copy.deepcopy(model) for _ in range(n)])
         logs.append([log if n == 1 else log[fold != k] for k in range(n)])

@@ -1,10 +1,17 @@
-"""How well a log covers a policy: effective sample size, weights, unsupported items."""
+"""How well a log covers a policy, and whether its propensities can be right."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIN_SHOWN = 30  # of an item, for a mean of its rounds to be roughly normal
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,8 +91,8 @@ def weight_diagnostics(weight: np.ndarray) -> dict[str, float]:
 
 
 def is_off_one(mean_weight: float, mean_weight_se: float) -> bool:
-    """Whether the mean weight is further from 1 than three of its standard errors."""
-    return abs(mean_weight - 1) > max(3 * mean_weight_se, 1e-6)
+    """Whether the mean weight is further from 1 than three standard errors, and than rounding."""
+    return abs(mean_weight - 1) > max(3 * mean_weight_se, 0.01)
 
 
 def effective_sample_size(terms: np.ndarray) -> float:
@@ -94,6 +101,80 @@ def effective_sample_size(terms: np.ndarray) -> float:
     return float(terms.sum() ** 2 / squares) if squares > 0 else 0.0
 
 
+def per_user(terms: np.ndarray, user: np.ndarray | None) -> np.ndarray:
+    """One term a user, with the same mean: what is independent where users come back.
+
+    ``m + (U / n) Σ_{i of user} (t_i − m)`` for U users and n rows of mean m. The standard error of
+    these terms is the cluster-robust one of m (Liang and Zeger, Biometrika 1986).
+
+    Parameters
+    ----------
+    terms : array of shape (n,)
+    user : integer array of shape (n,), or None
+        Numbers of users, each from 0 to U − 1 at least once; None returns the terms as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> per_user(np.array([1.0, 2.0, 4.0, 5.0]), np.array([0, 0, 0, 1])).tolist()
+    [2.0, 4.0]
+    """
+    if user is None:
+        return terms
+    mean = terms.mean()
+    sums = np.bincount(user, terms - mean)
+    return mean + sums * len(sums) / len(terms)
+
+
 def standard_error(terms: np.ndarray) -> float:
     """Standard error of the mean of independent terms of shape (n,); infinite for a single term."""
     return float(terms.std(ddof=1) / np.sqrt(len(terms))) if len(terms) > 1 else float("inf")
+
+
+def feature_balance(
+    context: np.ndarray, action: np.ndarray, pscore: np.ndarray, n_actions: int
+) -> pd.DataFrame:
+    """The table of `BanditFeedback.balance`."""
+    n_rounds, features = len(action), balanced_features(context)
+    excess = 1 / pscore - 1
+    total, squares = np.empty((2, features.shape[1], n_actions))
+    for row, f in enumerate(features.T):
+        # the terms are f (1[a_i = b] / pscore − 1): −f but where item b was shown
+        total[row] = np.bincount(action, f / pscore, n_actions) - f.sum()
+        shown = np.bincount(action, f**2 * (excess**2 - 1), n_actions)
+        squares[row] = shown + np.square(f).sum()
+    variance = (squares - total**2 / n_rounds) * n_rounds / (n_rounds - 1)
+    return balance_table(total, variance, action)
+
+
+def balanced_features(context: np.ndarray) -> np.ndarray:
+    """A constant and the features around their means: a shift is the constant's business."""
+    return np.column_stack([np.ones(len(context)), context - context.mean(axis=0)])
+
+
+def balance_table(total: np.ndarray, variance: np.ndarray, action: np.ndarray) -> pd.DataFrame:
+    """Sums of shape (1 + dim_context, n_actions), each by its standard error."""
+    import pandas as pd
+
+    distance = total / np.sqrt(np.maximum(variance, 1e-300))
+    distance[:, np.bincount(action, minlength=distance.shape[1]) < MIN_SHOWN] = np.nan
+    index = pd.Index(["1", *(f"x{k}" for k in range(len(total) - 1))], name="feature")
+    return pd.DataFrame(distance, index=index).rename_axis(columns="item")
+
+
+def imbalance(balance: pd.DataFrame) -> str | None:
+    """What a reader of `PropensityEstimate.balance` should worry about; None if nothing."""
+    distance = balance.abs().to_numpy()
+    n_checks = np.isfinite(distance).sum()
+    if n_checks == 0:
+        return None
+    largest, limit = np.nanmax(distance), NormalDist().inv_cdf(1 - 0.005 / n_checks)
+    if largest <= limit:
+        return None
+    feature, item = np.unravel_index(np.nanargmax(distance), distance.shape)
+    for_whom = "" if feature == 0 else f" with feature {balance.index[feature]}"
+    return (
+        f"how often item {item} is shown{for_whom} is {largest:.1f} standard errors off, where the "
+        f"largest of {n_checks:,} should be below {limit:.1f}: the model does not know whom the "
+        "logging policy showed what"
+    )

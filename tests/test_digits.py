@@ -36,6 +36,13 @@ def test_a_log_draws_only_from_the_images_of_logs(world):
     assert drawn <= available and len(drawn) > 0.8 * len(available)
 
 
+def test_an_image_is_a_user_who_comes_back(world):
+    log = world.sample(3000, random_state=0)
+    np.testing.assert_array_equal(world.log_context[log.user_id], log.context)
+    first, second = log.split_by_group(0.5)
+    assert not {tuple(x) for x in first.context} & {tuple(x) for x in second.context}
+
+
 def test_items_are_one_hot_classes(world):
     np.testing.assert_array_equal(world.action_context, np.eye(10))
     assert (world.n_actions, world.dim_context) == (10, 64)

@@ -110,6 +110,26 @@ def test_weights_that_do_not_average_one_are_never_the_best(log):
     assert stopped.best_epoch_ == 0
 
 
+def test_an_epoch_that_rests_on_too_few_rounds_is_never_the_best(log):
+    held_out = log[:300]
+
+    def ess(share):
+        pi = (held_out.context @ mixed(share))[np.arange(300), held_out.action]
+        weight = pi / held_out.pscore
+        return weight.sum() ** 2 / np.square(weight).sum()
+
+    least = (ess(0.9) + ess(0.6)) / 2
+    assert ess(0.9) < least < ess(0.6)
+    settings = {"held_out": held_out, "estimator": "ips"}
+    stopped, demanding = (
+        opl.EarlyStopping(Script(0.3, 0.6, 0.9), min_ess=m, **settings).fit(log[300:])
+        for m in (10, least)
+    )
+    assert (stopped.best_epoch_, demanding.best_epoch_) == (3, 2)
+    bounds = demanding.history_["held_out"]
+    assert bounds == [*stopped.history_["held_out"][:3], -np.inf]
+
+
 def test_other_callbacks_see_every_epoch_and_are_in_the_history(log):
     seen = []
     stopped = opl.EarlyStopping(Script(0.9, 0.5, 0.4, 0.3), estimator="ips", patience=2)
@@ -184,6 +204,7 @@ def test_patience_ends_the_fit_and_the_result_is_that_of_a_longer_one(small_worl
         ({"estimator": "dm"}, ValueError, "'dm' has no error to bound; use 'snips' or 'dr'"),
         ({"estimator": "ipw"}, ValueError, "an estimator is one of"),
         ({"confidence": 1.0}, ValueError, "confidence must be in"),
+        ({"min_ess": -1}, ValueError, "min_ess must be a finite number of at least 0; got -1"),
         ({"patience": 0}, ValueError, "patience must be an integer of at least 1; got 0"),
         ({"random_state": -1}, ValueError, "random_state must be an integer of at least 0"),
     ],

@@ -1,5 +1,7 @@
 """Off-policy evaluation: by hand, against obp, coverage, diagnostics, what is rejected."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -202,6 +204,81 @@ def test_a_good_reward_model_makes_dr_more_certain_than_ips(tiny_world, log):
 
     table = opl.evaluate(table_policy, log, ["ips", "dr"], reward_model=Truth())
     assert table.std_error["dr"] < 0.8 * table.std_error["ips"]
+
+
+@pytest.fixture
+def users_log(log):
+    """Each of 300 rounds four times: 300 users, of whom each says the same four times."""
+    again = np.random.default_rng(0).permutation(np.repeat(np.arange(300), 4))
+    return dataclasses.replace(log[again], user_id=[f"user {k}" for k in again])
+
+
+@pytest.mark.parametrize("interval", ["normal", "student_t"])
+@pytest.mark.parametrize("difference", [False, True])
+def test_a_user_who_comes_back_is_no_further_evidence(interval, difference, log, users_log):
+    settings = {"reward_model": TableModel(), "interval": interval, "difference": difference}
+    names = [name for name in ALL if name not in ("clipped_ips", "switch_dr", "dros")]  # limits: n
+    columns = ["std_error", "ci_lower", "ci_upper"]
+    once, again = (
+        opl.evaluate(table_policy, each, names, **settings)[columns] for each in (log, users_log)
+    )
+    pd.testing.assert_frame_equal(once, again)
+    forgotten = opl.evaluate(
+        table_policy, dataclasses.replace(users_log, user_id=None), names, **settings
+    )
+    ratio = (once.std_error / forgotten.std_error).dropna()
+    np.testing.assert_allclose(ratio, 2, rtol=0.01)
+
+
+def test_the_bootstrap_draws_users(log, users_log):
+    settings = {"reward_model": TableModel(), "interval": "bootstrap"}
+    names = ["ips", "snips", "dr"]
+    once, again = (opl.evaluate(table_policy, each, names, **settings) for each in (log, users_log))
+    for column in ("ci_lower", "ci_upper"):
+        np.testing.assert_allclose(once[column], again[column], atol=0.4 * once.std_error.min())
+
+
+def test_users_who_all_came_once_change_nothing(log):
+    named = dataclasses.replace(log, user_id=np.arange(300)[::-1])
+    for interval in ("normal", "bootstrap"):
+        pd.testing.assert_frame_equal(
+            *(opl.evaluate(table_policy, x, ["snips"], interval=interval) for x in (log, named))
+        )
+
+
+def test_a_bound_for_independent_rows_is_refused_to_users(users_log):
+    with pytest.raises(ValueError, match=r"1,200 rows are of 300 users\. Use 'student_t' or 'boot"):
+        opl.evaluate(
+            table_policy,
+            users_log,
+            ["ips"],
+            interval="empirical_bernstein",
+            reward_range=(0, 1),
+            max_weight=10,
+        )
+
+
+def test_intervals_cover_the_value_for_new_users_as_often_as_they_say():
+    """Fifty users of ten rounds; each has a taste of his own, which the context holds."""
+    rng, covered = np.random.default_rng(0), {True: 0, False: 0}
+    for _ in range(400):
+        taste, user = rng.uniform(size=50), np.repeat(np.arange(50), 10)
+        action = rng.integers(2, size=500)
+        log = opl.BanditFeedback(
+            context=taste[user, None],
+            action=action,
+            reward=rng.uniform(size=500) < np.where(action == 1, taste[user], 0.5),
+            pscore=np.full(500, 0.5),
+            action_context=np.eye(2),
+            user_id=user,
+        )
+        for knows, each in ((True, log), (False, dataclasses.replace(log, user_id=None))):
+            always_1 = opl.evaluate(
+                lambda x, v: np.tile([0.0, 1.0], (len(x), 1)), each, ["snips"], interval="student_t"
+            ).loc["snips"]
+            covered[knows] += always_1.ci_lower < 0.5 < always_1.ci_upper
+    assert 0.92 < covered[True] / 400 < 0.98
+    assert covered[False] / 400 < 0.85
 
 
 def test_one_round_has_an_infinite_interval(hand_log):

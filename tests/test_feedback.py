@@ -534,6 +534,49 @@ def test_wrong_pscores_are_a_finding(tiny_world):
     assert "  ! the mean weight is not 1: pscore is wrong" in repr(report)
 
 
+def test_balance_is_the_distance_of_each_term_from_zero(tiny_world):
+    log = tiny_world.sample(500, random_state=0)
+    table = log.balance()
+    assert list(table.index) == ["1", "x0", "x1"] and list(table) == [0, 1, 2]
+    for feature, f in enumerate([np.ones(500), *(log.context - log.context.mean(axis=0)).T]):
+        for item in range(3):
+            terms = f * ((log.action == item) / log.pscore - 1)
+            distance = terms.mean() / (terms.std(ddof=1) / np.sqrt(500))
+            assert table.iloc[feature, item] == pytest.approx(distance)
+    assert abs(table).max(axis=None) < 4
+
+
+def test_balance_says_nothing_of_items_that_were_hardly_shown(tiny_world):
+    log = tiny_world.sample(500, random_state=0)
+    rare = np.flatnonzero(log.action == 2)[29:]
+    some = log[np.setdiff1d(np.arange(500), rare)]
+    assert some.balance().isna().all().tolist() == [False, False, True]
+    assert log[:20].balance().isna().all(axis=None)
+
+
+def test_balance_is_that_of_features_wherever_they_are_centred(tiny_world):
+    log = tiny_world.sample(500, random_state=0)
+    wrong = dataclasses.replace(log, pscore=np.full(500, 1 / 3))
+    moved = dataclasses.replace(wrong, context=100 + 10 * log.context)
+    np.testing.assert_allclose(moved.balance(), wrong.balance(), atol=1e-6)
+    assert abs(moved.balance().drop("1")).max(axis=None) > 5
+
+
+def test_a_right_log_is_rarely_out_of_balance():
+    """Of 25 numbers the largest is above 3.5 in one log of a hundred."""
+    world = opl.SyntheticWorld(5, 4, 4, logging_policy=opl.softmax(1.0), n_eval_contexts=1)
+    largest = [abs(world.sample(1000, s).balance()).max(axis=None) for s in range(200)]
+    assert (np.array(largest) > 3.54).sum() <= 7  # of a Poisson with mean 2: 0.1 %
+
+
+def test_rounded_propensities_are_no_finding():
+    world = opl.SyntheticWorld(7, 4, 4, n_eval_contexts=1)
+    log = world.sample(500, random_state=0)
+    for pscore, n_findings in ((0.143, 0), (0.14, 1)):
+        rounded = dataclasses.replace(log, pscore=np.full(500, pscore))
+        assert len(rounded.support_report().findings) == n_findings
+
+
 def test_few_effective_rounds_are_a_finding():
     n = 400
     log = opl.BanditFeedback(

@@ -1,5 +1,7 @@
 """Reward models: what they are fitted on, what they predict, cross-fitting."""
 
+import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -223,11 +225,23 @@ def test_no_model_ever_saw_its_fold(n_folds, small_log):
 
 @pytest.mark.parametrize("n_folds", [2, 3, 7])
 def test_folds_are_of_equal_size_and_random(n_folds, small_log):
-    fold = opl.cross_fit(Memory(), small_log, n_folds=n_folds).fold
+    log = dataclasses.replace(small_log, user_id=None)
+    fold = opl.cross_fit(Memory(), log, n_folds=n_folds).fold
     sizes = np.bincount(fold)
     assert len(sizes) == n_folds and sizes.max() - sizes.min() <= 1
     assert not np.array_equal(fold, np.arange(120) % n_folds)
     assert not np.array_equal(fold, np.sort(fold))
+
+
+def test_a_user_is_in_one_fold(small_log):
+    user = np.random.default_rng(0).permutation(np.arange(small_log.n_rounds) % 40)
+    log = dataclasses.replace(small_log, user_id=user)
+    fold = opl.cross_fit(Memory(), log, n_folds=4).fold
+    users_in = [set(user[fold == k]) for k in range(4)]
+    assert sorted(len(users) for users in users_in) == [10] * 4
+    assert len(set.union(*users_in)) == 40
+    with pytest.raises(ValueError, match="n_folds is 41, but the log has only 40 users"):
+        opl.cross_fit(Memory(), log, n_folds=41)
 
 
 def test_folds_follow_random_state(small_log):
@@ -295,6 +309,16 @@ def test_many_are_cross_fitted_as_one_is(small_log, small_world):
         )
         assert fitted.feedback is log
     assert not hasattr(towers, "policy_")
+
+
+def test_what_is_fitted_already_stays_as_it_is(small_log):
+    """Also in copies, and with the predictor that it may have."""
+    model = HasPredictor().fit(small_log)
+    fitted = opl.FittedRewardModel(model)
+    assert copy.deepcopy(fitted).fit(small_log[:10]) is fitted
+    assert fitted.predict_reward == model.predict_reward
+    assert fitted.predictor == model.predictor
+    assert not hasattr(opl.FittedRewardModel(Memory().fit(small_log)), "predictor")
 
 
 class FitsWithoutReturning(Memory):

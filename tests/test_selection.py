@@ -151,11 +151,47 @@ def test_the_largest_estimate_does_not_win_by_one_lucky_row():
     def lucky(context, action_context):
         return np.tile([0.0, 1.0], (len(context), 1))
 
-    chosen = opl.select({"lucky": lucky}, [log, log, log], estimator="ips")
+    chosen = opl.select({"lucky": lucky}, [log, log, log], estimator="ips", min_ess=0)
     assert chosen.table.policy_value["lucky"] == pytest.approx(1)
     assert chosen.table.difference.idxmax() == "lucky"
     assert chosen.table.eligible["lucky"]
     assert chosen.best == "logging"
+
+
+def test_a_bound_that_rests_on_two_rounds_counts_only_if_asked_for():
+    """The reward model promises 0.9 for item 1; two rounds of 400 could contradict it."""
+    n, shown = 400, np.arange(400) < 2
+    log = opl.BanditFeedback(
+        context=np.ones((n, 1)),
+        action=shown.astype(int),
+        reward=np.where(shown, 1, np.arange(n) % 2),
+        pscore=np.where(shown, 0.01, 0.99),
+        action_context=np.eye(2),
+    )
+
+    class Optimist(TableModel):
+        def predict_reward(self, context, action_context):
+            return np.tile([0.5, 0.9], (len(context), 1))
+
+    def other(context, action_context):
+        return np.tile([0.0, 1.0], (len(context), 1))
+
+    def choose(**settings):
+        return opl.select({"other": other}, [log] * 3, reward_model=Optimist(), **settings)
+
+    bold, cautious = choose(min_ess=2), choose()
+    assert bold.table.ess["other"] == pytest.approx(2)
+    assert (bold.best, cautious.best) == ("other", "logging")
+    assert bold.table.lower_bound["other"] == cautious.table.lower_bound["other"] > 0
+    assert (bold.min_ess, cautious.min_ess) == (2, 10)
+    assert "! other is not eligible: on 2.0 effective rounds, fewer than 10," in repr(cautious)
+    assert "not eligible" not in repr(bold)
+
+
+def test_doing_nothing_needs_no_effective_rounds(parts):
+    chosen = opl.select({"good": table_policy(GOOD)}, parts, estimator="ips", min_ess=10_000)
+    assert chosen.best == "logging"
+    assert chosen.table.eligible.to_dict() == {"logging": True, "good": False}
 
 
 def test_weights_that_do_not_average_one_cannot_win(parts):
@@ -414,6 +450,7 @@ def test_what_is_no_candidate_is_rejected(candidates, error, message, parts):
         ({"estimator": "dm"}, "estimator 'dm' has no error to bound; use 'ips' or 'dr'"),
         ({"estimator": "avg"}, "estimator 'avg' has no error to bound"),
         ({"confidence": 1}, r"confidence must be in \(0, 1\); got 1"),
+        ({"min_ess": -1}, "min_ess must be a finite number of at least 0; got -1"),
         ({"interval": "exact"}, "interval must be one of"),
         ({"interval": "empirical_bernstein"}, "pass reward_range"),
         ({"temperatures": 0}, r"temperatures must be a sequence such as \[1, 0\], or None; got 0"),

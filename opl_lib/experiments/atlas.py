@@ -21,7 +21,7 @@ from ..feedback import BanditFeedback
 from ..learner import OffPolicyLearner
 from ..logging_policies import epsilon_greedy, uniform
 from ..objectives import Objective
-from ..reward_models import cross_fit_many
+from ..reward_models import FittedRewardModel, cross_fit_many
 from ..selection import LOGGING, select
 from ..training import fit_many
 from .peers import EPOCHS, PEERS
@@ -70,6 +70,8 @@ WORLDS = {
     "little overlap": Setting(epsilon_greedy(0.05)),
     "short log": Setting(epsilon_greedy(0.3), n_rounds=1_000),
     "noisy rewards": Setting(epsilon_greedy(0.3), scale=0.3),
+    "saturated rewards": Setting(epsilon_greedy(0.3), scale=10),
+    "many items": Setting(epsilon_greedy(0.3), n_actions=100),
     "unexplained items": Setting(epsilon_greedy(0.3), n_actions=40, unexplained=0.7),
     "digits": Digits(None, n_rounds=3_000),
 }
@@ -260,8 +262,9 @@ class MapCell:
             estimate (``chosen``) and its true value (``policy_value``); the true value of the one
             with the largest lower bound (``bound_value``), and of the one that only the truth could
             have chosen (``best_value``); the estimated gain of ``chosen`` over the logging policy
-            (``difference``); whether `select` would rather have kept the logging policy
-            (``kept_logging``); the reference values; ``seconds``.
+            (``difference``); whether no lower bound was above 0, so that `select` would have kept
+            the logging policy even without its demand for effective rounds (``kept_logging``); the
+            reference values; ``seconds``.
         """
         import torch
 
@@ -269,7 +272,7 @@ class MapCell:
         start = time.perf_counter()
         worlds = [WORLDS[self.world].world(seed) for seed in seeds]
         logs = [world.sample(WORLDS[self.world].n_rounds, LOG_SEED) for world in worlds]
-        parts = [log.split(0.25, random_state=0) for log in logs]
+        parts = [_split(log) for log in logs]
         to_fit = [fit for fit, _ in parts]
         learned = LEARNERS[self.learner](to_fit, seeds)
         judges = [_regression(seed) for seed in seeds]
@@ -300,20 +303,22 @@ class MapCell:
         return [{**row, "seconds": seconds} for row in rows]
 
 
-class Fitted:
-    """A reward model that is fitted already."""
-
-    def __init__(self, model: Any) -> None:
-        self.predict_reward = model.predict_reward
-
-    def fit(self, feedback: BanditFeedback) -> Fitted:
-        return self
+def _split(log: BanditFeedback) -> tuple[BanditFeedback, BanditFeedback]:
+    """Rounds to learn from, and a quarter to choose by."""
+    split = log.split if log.user_id is None else log.split_by_group
+    return split(0.25, random_state=0)
 
 
 def _select(candidates: dict[str, Any], held_out: BanditFeedback, q_hat: Any) -> Any:
-    # The report is not used: the truth is known here.
-    parts = (held_out, held_out, held_out)
-    return select(candidates, parts, estimator="dr", reward_model=Fitted(q_hat), progress=False)
+    # The report is not used: the truth is known here. Every learner plays, so every bound counts.
+    return select(
+        candidates,
+        (held_out, held_out, held_out),
+        estimator="dr",
+        reward_model=FittedRewardModel(q_hat),
+        min_ess=0,
+        progress=False,
+    )
 
 
 def _served(policies: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from .atlas import LEARNERS, WORLDS, MapCell
 from .cells import Cell
-from .rehearsal import RehearsalCell
+from .rehearsal import BoundsCell, RehearsalCell
 
 OBJECTIVES = ("ips", "dr", "regression")
 N_ROUNDS = (2_000, 5_000, 10_000, 15_000, 20_000)
@@ -88,6 +88,12 @@ def _same_updates(objective: str) -> Cell:
     return replace(_intended(objective), n_updates=500, learning_rate=1e-3)
 
 
+def _rehearsed(kind: type[RehearsalCell]) -> list[RehearsalCell]:
+    """Every world of the map but the short log, with lengths of its own."""
+    worlds = [world for world in WORLDS if world != "short log"]
+    return [kind(world, n) for world in worlds for n in (2_000, 8_000)]
+
+
 _PUBLISHED, _MANY = tuple(range(5)), tuple(range(20))
 
 EXPERIMENTS = {
@@ -151,14 +157,14 @@ EXPERIMENTS = {
         tuple(MapCell(world, learner) for world in WORLDS for learner in LEARNERS),
         _MANY,
     ),
+    "bounds": Experiment(
+        "how far lower bounds can be believed, by what they rest on",
+        tuple(_rehearsed(BoundsCell)),
+        tuple(range(100, 150)),
+    ),
     "rehearsal": Experiment(
         "how often a selected policy is worse than the logging policy",
-        tuple(
-            RehearsalCell(world, n)
-            for world in WORLDS
-            if world != "short log"  # of which the lengths here are
-            for n in (2_000, 8_000)
-        ),
+        tuple(_rehearsed(RehearsalCell)),
         tuple(range(100)),
     ),
 }

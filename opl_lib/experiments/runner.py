@@ -91,9 +91,9 @@ def _taken_over(
     """A table with the rows that it lacks and that other tables of its folder have."""
     kind = type(cells[0])
     for other in sorted(set(path.parent.glob("*.csv")) - {path}):
-        table = read_table(other)
-        if not {*kind.__dataclass_fields__, "seed"} <= set(table.columns):
+        if _kind(other) != kind.__name__:
             continue
+        table = read_table(other)
         wanted = {
             (_key(cell.settings, kind), seed)
             for cell, lacking in missing(cells, seeds, done)
@@ -104,6 +104,12 @@ def _taken_over(
             done = _in_order(pd.concat([done, pd.DataFrame(rows)]), cells)
             _write(path, done, kind)
     return done
+
+
+def _kind(path: Path) -> str | None:
+    """What kind of cell a table is made of."""
+    note = path.with_suffix(".json")
+    return json.loads(note.read_text(encoding="utf-8")).get("kind") if note.exists() else None
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -169,6 +175,7 @@ def _in_order(table: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
 
 def _write(path: Path, table: pd.DataFrame, kind: type) -> None:
     made_with = {
+        "kind": kind.__name__,
         "opl_lib": version("opl-lib"),
         **{name: version(name) for name in ("torch", "numpy", "scikit-learn", "pandas")},
         "python": platform.python_version(),
