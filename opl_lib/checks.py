@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from numbers import Integral, Number, Real
 from typing import Any
 
 import numpy as np
+
+# A mean or a standard deviation of a feature beyond this is far from unit scale.
+_MAX_SCALE = 10
+_TOLD_OF_SCALE: ContextVar[bool] = ContextVar("whether a log's scale was warned of", default=False)
 
 
 def for_items(policy: Any, action_context: np.ndarray) -> Any:
@@ -25,13 +34,7 @@ def action_probabilities(
     shape = (len(context), len(action_context))
     if policy is None:
         return np.full(shape, 1 / shape[1])
-    predict = getattr(policy, "predict_proba", policy)
-    if not callable(predict):
-        raise TypeError(
-            f"a policy is an object with predict_proba(context, action_context), or a function "
-            f"of the same arguments; got {type(policy).__name__}."
-        )
-    pi = np.asarray(predict(context, action_context))
+    pi = np.asarray(policy_function(policy)(context, action_context))
     if pi.shape != shape:
         raise ValueError(
             f"the policy returned shape {pi.shape}; expected (n, n_actions) = {shape}."
@@ -48,10 +51,27 @@ def action_probabilities(
     return pi
 
 
+def policy_function(policy: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What returns a policy's probabilities; raise if it is no policy."""
+    predict = getattr(policy, "predict_proba", policy)
+    if not callable(predict):
+        raise TypeError(
+            f"a policy is an object with predict_proba(context, action_context), or a function "
+            f"of the same arguments; got {type(policy).__name__}."
+        )
+    return predict
+
+
 def reward_predictions(
     reward_model: Any, context: np.ndarray, action_context: np.ndarray
 ) -> np.ndarray:
     """Ask a reward model for its predictions, (n, n_actions), and check them."""
+    q_hat = reward_function(reward_model)(context, action_context)
+    return check_predictions("the reward model", q_hat, (len(context), len(action_context)))
+
+
+def reward_function(reward_model: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What returns a reward model's predictions; raise if it is no reward model."""
     predict = getattr(reward_model, "predict_reward", None)
     if not callable(predict):
         raise TypeError(
@@ -59,17 +79,22 @@ def reward_predictions(
             f"{type(reward_model).__name__} has none. "
             "Wrap a scikit-learn estimator in opl.SklearnRewardModel."
         )
-    q_hat = np.asarray(predict(context, action_context))
-    shape = (len(context), len(action_context))
+    return predict
+
+
+def check_predictions(who: str, q_hat: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Predictions of a reward model as an array; raise unless they are finite and of a shape."""
+    q_hat = np.asarray(q_hat)
     if q_hat.shape != shape:
         raise ValueError(
-            f"the reward model returned shape {q_hat.shape}; expected (n, n_actions) = {shape}."
+            f"{who} returned shape {q_hat.shape}; expected (n, n_actions) = {shape}, a row a "
+            "context and a column an item."
         )
     if not np.isfinite(q_hat).all():
         row = int(np.argmin(np.isfinite(q_hat).all(axis=1)))
         raise ValueError(
-            f"the reward model's predictions are not all finite, first in row {row} of the "
-            f"{len(q_hat)} it was asked for."
+            f"{who}'s predictions are not all finite, first in row {row} of the {len(q_hat)} it "
+            "was asked for. Was it fitted on finite features, at a learning rate that holds?"
         )
     return q_hat
 
@@ -91,7 +116,7 @@ def check_number(
 
 def row_chunks(n_rounds: int, n_actions: int, max_elements: int = 2**23) -> list[slice]:
     """Slices of rows such that a (rows, n_actions) array stays below `max_elements`."""
-    step = max(1, max_elements // n_actions)
+    step = max(1, max_elements // max(1, n_actions))
     return [slice(start, min(start + step, n_rounds)) for start in range(0, n_rounds, step)]
 
 
@@ -105,10 +130,8 @@ def feature_matrix(name: str, values: Any) -> np.ndarray:
 def numbers(name: str, values: Any, ndim: int, check_finite: bool = True) -> np.ndarray:
     array = _array(name, values)
     if array.dtype.kind not in "bifu":
-        raise ValueError(
-            f"{name} must be numeric; got dtype {array.dtype}. "
-            "Encode categories first, for example with pandas.get_dummies."
-        )
+        why = _why_no_number(array, "Encode categories")
+        raise ValueError(f"{name} must be numeric; got dtype {array.dtype}{why}")
     if array.ndim != ndim:
         raise ValueError(
             f"{name} must have {ndim} dimension{'s' * (ndim > 1)}; got shape {array.shape}."
@@ -117,16 +140,40 @@ def numbers(name: str, values: Any, ndim: int, check_finite: bool = True) -> np.
         array = array.astype(np.float64)
     if check_finite and not np.isfinite(array).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        where = f"row {place[0]}" + (f", column {place[1]}" if ndim == 2 else "")
-        raise ValueError(f"{name} must be finite; {where} has {array[place]}. Drop or impute it.")
+        raise ValueError(
+            f"{name} must be finite; {_where(place)} has {array[place]}. Drop or impute it."
+        )
     return array
+
+
+def _why_no_number(array: np.ndarray, encode: str) -> str:
+    """The end of a message: the first entry that is no number, and the cure; `encode` for text."""
+    encode += " first, for example with pandas.get_dummies."
+    if array.dtype.kind != "O":
+        return f". {encode}"
+    for place, value in np.ndenumerate(array):
+        if _is_missing(value):
+            return f"; {_where(place)} is missing ({value}). Drop the row or impute the value."
+        if isinstance(value, Number) and not isinstance(value, Real):
+            return f"; {_where(place)} has {value!r}. Convert it, as with .astype(float)."
+        if not isinstance(value, Real | np.bool_):
+            return f"; {_where(place)} has {value!r}. {encode}"
+    return ", though every entry is a number. Convert it, as with .astype(float)."
+
+
+def _where(place: tuple[int, ...]) -> str:
+    """``(3,)`` and ``(3, 0)`` in words."""
+    return f"row {place[0]}" + "".join(f", column {column}" for column in place[1:])
 
 
 def integers(name: str, values: Any) -> np.ndarray:
     array = _array(name, values)
-    if array.dtype.kind == "f" and np.isnan(array).any():
-        row = int(np.argmax(np.isnan(array)))
-        raise ValueError(f"{name} is missing in row {row}. Drop the row.")
+    if array.dtype.kind == "O":
+        missing = np.array([_is_missing(value) for value in array.flat]).reshape(array.shape)
+    else:
+        missing = array != array
+    if missing.any():
+        raise ValueError(f"{name} is missing in row {np.argwhere(missing)[0][0]}. Drop the row.")
     if array.dtype.kind not in "iu":
         raise ValueError(
             f"{name} must hold integers; got dtype {array.dtype}. "
@@ -171,6 +218,8 @@ def _is_missing(value: Any) -> bool:
         return value is None or bool(value != value)
     except TypeError:
         return True
+    except ValueError:  # an array, of which some entries may be missing and others not
+        return False
 
 
 def _array(name: str, values: Any) -> np.ndarray:
@@ -204,10 +253,8 @@ def frame_column(frame: Any, name: str, role: str) -> np.ndarray:
 def numeric_frame_column(frame: Any, name: str, role: str) -> np.ndarray:
     column = frame_column(frame, name, role)
     if column.dtype.kind not in "bifu":
-        raise ValueError(
-            f"{role}: column {name!r} has dtype {column.dtype}; encode it as numbers first, "
-            "for example with pandas.get_dummies."
-        )
+        why = _why_no_number(column, "It is text or a category: encode it as numbers")
+        raise ValueError(f"{role}: column {name!r} has dtype {column.dtype}{why}")
     return column
 
 
@@ -215,7 +262,14 @@ def item_row_numbers(logged: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Translate item ids to row numbers of the item table."""
     row_of = {item: row for row, item in enumerate(ids.tolist())}
     if len(row_of) < len(ids):
-        raise ValueError("item_id is not unique in items; keep one row per item.")
+        place: dict[Any, int] = {}
+        for row, item in enumerate(ids.tolist()):
+            if item in place:
+                raise ValueError(
+                    "item_id is not unique in items; keep one row per item: "
+                    f"rows {place[item]} and {row} are both {item!r}."
+                )
+            place[item] = row
     rows = [row_of.get(item, -1) for item in logged.tolist()]
     if -1 in rows:
         row = rows.index(-1)
@@ -224,3 +278,46 @@ def item_row_numbers(logged: np.ndarray, ids: np.ndarray) -> np.ndarray:
             "Add its features, or drop the row."
         )
     return np.array(rows, dtype=np.int64)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this package, however deep in it this is."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame = frame.f_back
+    warnings.warn_explicit(
+        message,
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=frame.f_globals.get("__name__"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def warn_of_scale(feedbacks: Iterable[Any]) -> None:
+    """Warn once of every log with features that towers learn badly from."""
+    if _TOLD_OF_SCALE.get():
+        return
+    for log in {id(log): log for log in feedbacks}.values():
+        for name in ("context", "action_context"):
+            features = getattr(log, name)
+            size = np.maximum(np.abs(features.mean(axis=0)), features.std(axis=0))
+            if size.max() > _MAX_SCALE:
+                column = int(size.argmax())
+                warn_user(
+                    f"{name}, column {column} has mean {features[:, column].mean():.3g} and "
+                    f"standard deviation {features[:, column].std():.3g}. Towers learn badly from "
+                    "features far from unit scale: standardise them, with the mean and standard "
+                    "deviation of the training log for all logs."
+                )
+
+
+@contextmanager
+def told_of_scale() -> Iterator[None]:
+    """What is fitted within is fitted on parts of logs that were warned of as a whole."""
+    token = _TOLD_OF_SCALE.set(True)
+    try:
+        yield
+    finally:
+        _TOLD_OF_SCALE.reset(token)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .checks import action_probabilities, integers, reward_predictions
+from .checks import (
+    action_probabilities,
+    for_items,
+    integers,
+    policy_function,
+    reward_function,
+    reward_predictions,
+    warn_user,
+)
 from .feedback import BanditFeedback, check_feedback
 from .propensities import estimate_propensities
 
 
 def with_clusters(
-    feedback: BanditFeedback, cluster: Sequence[int], model: Any = None, random_state: int = 0
+    feedback: BanditFeedback,
+    cluster: Sequence[int],
+    model: Any = None,
+    random_state: int = 0,
+    floor: float | None = None,
 ) -> BanditFeedback:
     """The log with an estimate of `cluster_pscore`, for `mips`, `offcem` and `potec`.
 
@@ -31,6 +43,8 @@ def with_clusters(
         As in `estimate_propensities`.
     random_state : int
         Fixes the folds.
+    floor : float in (0, 1 / n_clusters], optional
+        As in `estimate_propensities`: every estimate is raised to at least this.
 
     Returns
     -------
@@ -39,9 +53,16 @@ def with_clusters(
     Raises
     ------
     ValueError
-        If `cluster` is not one integer an item, or all items are in one cluster.
+        If `cluster` is not one integer an item, all items are in one cluster, or `floor` is out of
+        range.
     TypeError
         If `feedback` is no BanditFeedback, or `model` no classifier.
+
+    Warns
+    -----
+    UserWarning
+        With the findings of `estimate_propensities`, if there are any. Its "items" are the clusters
+        here, numbered in their order.
 
     References
     ----------
@@ -64,8 +85,16 @@ def with_clusters(
         number[feedback.action],
         len(labels),
         model=model,
+        floor=floor,
         random_state=random_state,
     )
+    if estimate.findings:
+        warn_user(
+            "the estimated propensities of clusters may be wrong (an item below is a cluster): "
+            + "; ".join(estimate.findings)
+            + ". Cure: another model=… or floor=…, other clusters, or their true propensities, if "
+            "the logging policy is known."
+        )
     return replace(feedback, cluster_pscore=estimate.pscore)
 
 
@@ -82,6 +111,13 @@ class TwoStagePolicy:
     cluster : sequence of int, of length n_actions
         Cluster of every item.
 
+    Raises
+    ------
+    TypeError
+        At construction, if `policy` is no policy or `reward_model` no reward model.
+    ValueError
+        At construction, if `cluster` does not hold integers.
+
     References
     ----------
     Saito, Yao and Joachims, "POTEC: Off-Policy Learning for Large Action Spaces via Two-Stage
@@ -91,6 +127,12 @@ class TwoStagePolicy:
     policy: Any
     reward_model: Any
     cluster: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if self.policy is not None:  # which is uniform
+            policy_function(self.policy)
+        reward_function(self.reward_model)
+        integers("cluster", self.cluster)
 
     def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Probabilities of all items, above 0 for one item a cluster.
@@ -121,9 +163,23 @@ class TwoStagePolicy:
             two_stages[rows, best] = pi[:, items].sum(axis=1)
         return two_stages
 
-    def at_temperature(self, temperature: float) -> TwoStagePolicy:
-        """The same two stages, with clusters drawn at another temperature; 0 is greedy."""
-        return replace(self, policy=self.policy.at_temperature(temperature))
+    @property
+    def at_temperature(self) -> Callable[[float], TwoStagePolicy]:
+        """Function to the same two stages with clusters drawn at a temperature; 0 is greedy.
+
+        It is there if `policy` has it; else an AttributeError says so.
+        """
+        change = getattr(self.policy, "at_temperature", None)
+        if change is None:
+            raise AttributeError(
+                f"the first stage, {type(self.policy).__name__}, has no at_temperature: make "
+                "a TwoStagePolicy of one that has, such as a TwoTowerPolicy."
+            )
+        return lambda temperature: replace(self, policy=change(temperature))
+
+    def for_items(self, action_context: np.ndarray) -> TwoStagePolicy:
+        """The same policy, whose first stage has encoded these items once, if it can do so."""
+        return replace(self, policy=for_items(self.policy, action_context))
 
 
 def _clusters(cluster: Sequence[int], n_actions: int) -> np.ndarray:

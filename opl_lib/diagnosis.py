@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import action_probabilities, check_number, for_items
+from .checks import action_probabilities, check_number, for_items, warn_user
 from .estimators import Estimator, as_estimator
 from .evaluation import policy_terms
 from .feedback import BanditFeedback, check_feedback
@@ -226,7 +225,7 @@ class Watch:
             if kind not in self._warned:
                 self._warned.add(kind)
                 where = f"after epoch {len(self._epochs) - 1}, " if len(self._epochs) > 1 else ""
-                warnings.warn(where + finding, PolicyWarning, stacklevel=3)
+                warn_user(where + finding, PolicyWarning)
 
     def _diagnose(self, policy: Any, log: BanditFeedback) -> dict[str, float]:
         """A row of the table."""

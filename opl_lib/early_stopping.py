@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from .checks import check_number
-from .estimators import Estimator, as_estimator
+from .checks import check_number, warn_user
+from .diagnosis import PolicyWarning
+from .estimators import Estimator, Terms, as_estimator
 from .evaluation import check_confidence, policy_terms
 from .feedback import BanditFeedback, check_feedback
 from .intervals import Interval
 from .learner import OffPolicyLearner, default_reward_model
 from .selection import MIN_ESS, difference_bound
+from .support import effective_sample_size, is_off_one, standard_error
 
 
 class _NoPatienceLeft(Exception):
@@ -71,6 +73,14 @@ class EarlyStopping:
     ------
     ValueError
         At construction, if a setting is out of range.
+    NonFiniteLossError
+        In `fit`, as by `OffPolicyLearner`. `policy_` then is the best of the epochs before, and
+        `history_` what was recorded so far; so it is after an interrupt.
+
+    Warns
+    -----
+    PolicyWarning
+        If no epoch has a bound that means something, so that `policy_` is the untrained one.
 
     Examples
     --------
@@ -141,9 +151,12 @@ class EarlyStopping:
         to_fit, to_judge = self._parts(feedback)
         judge = self._judge(to_fit, to_judge)
         bounds: list[float] = []
+        reasons: list[str] = []  # why the last of them means nothing
 
         def watch(policy: Any) -> float:
-            bounds.append(judge(policy))
+            bound, reason = judge(policy)
+            bounds.append(bound)
+            reasons[:] = [reason]
             if len(bounds) == 1 or bounds[-1] > bounds[self.best_epoch_]:
                 self.best_epoch_, self.policy_ = len(bounds) - 1, copy.deepcopy(policy)
             elif self.patience is not None and len(bounds) > self.best_epoch_ + self.patience:
@@ -156,20 +169,36 @@ class EarlyStopping:
             self.learner_.fit(to_fit, {**callbacks, "held_out": watch})
         except _NoPatienceLeft:
             pass
-        self.history_ = {**self.learner_.history_, "held_out": bounds}
+        finally:
+            if bounds:
+                self.history_ = {**getattr(self.learner_, "history_", {}), "held_out": bounds}
+        if bounds and max(bounds) == -math.inf:
+            warn_user(
+                "policy_ is the untrained policy: on the held-out rounds no epoch has a bound that "
+                f"means something. After epoch {len(bounds) - 1}, {reasons[0]}.",
+                PolicyWarning,
+            )
         return self
 
-    def _judge(self, to_fit: BanditFeedback, to_judge: BanditFeedback) -> Callable[[Any], float]:
+    def _judge(
+        self, to_fit: BanditFeedback, to_judge: BanditFeedback
+    ) -> Callable[[Any], tuple[float, str]]:
+        """A function from a policy to its bound, and to why that means nothing, if it does."""
         estimator, how, q_hat = as_estimator(self.estimator), Interval("student_t"), None
         if estimator.needs_reward_model:
             q_hat = copy.deepcopy(self.reward_model)
-            q_hat = (default_reward_model(to_fit.reward) if q_hat is None else q_hat).fit(to_fit)
+            if q_hat is None:
+                progress = getattr(self.learner, "progress", None)
+                q_hat = default_reward_model(to_fit.reward).set_params(progress=progress)
+            q_hat = q_hat.fit(to_fit)
 
-        def judge(policy: Any) -> float:
+        def judge(policy: Any) -> tuple[float, str]:
             terms = policy_terms(policy, to_judge, q_hat)
             tail = 1 - self.confidence
             bound, eligible = difference_bound(estimator, terms, how, tail, self.min_ess)
-            return bound if eligible else -math.inf
+            if eligible:
+                return bound, ""
+            return -math.inf, _why_not_eligible(terms, self.min_ess)
 
         return judge
 
@@ -179,3 +208,23 @@ class EarlyStopping:
         if feedback.user_id is not None:
             return feedback.split_by_group(self.held_out, self.random_state)
         return feedback.split(self.held_out, self.random_state)
+
+
+def _why_not_eligible(terms: Terms, min_ess: float) -> str:
+    """What makes a bound mean nothing, with the cure."""
+    mean, error = float(terms.weight.mean()), standard_error(terms.weight)
+    if is_off_one(mean, error):
+        return (
+            f"the mean weight is {mean:.3g} (standard error {error:.2g}) and should be 1: a wrong "
+            "pscore, or a policy on items that the log cannot show. Check "
+            "feedback.support_report(), estimate the propensities (opl.estimate_propensities), or "
+            "stay close to the logging policy (opl.regularised)"
+        )
+    ess = effective_sample_size(terms.weight)
+    if ess < min_ess:
+        return (
+            f"the effective sample size is {ess:.3g}, below min_ess={min_ess:g}, of "
+            f"{len(terms.weight):,} held-out rounds. Hold out more, lower min_ess, or stay close "
+            "to the logging policy (opl.regularised)"
+        )
+    return "the bound is not a number. Hold out more rounds, or take estimator='ips'"

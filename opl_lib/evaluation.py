@@ -91,7 +91,8 @@ def evaluate(
 
     ``"normal"`` and ``"student_t"`` add standard errors to the estimate, and are poor if few rounds
     carry a reward or `ess` is small. ``"bootstrap"`` takes percentiles over 1,000 resamples of the
-    rows, each with the same q̂, and cannot see a rare large weight that the log does not hold.
+    rows, each with the same q̂, and cannot see a rare large weight that the log does not hold; if a
+    resample holds no weight at all, a self-normalised estimate has no bounds (NaN).
     ``"empirical_bernstein"`` holds for every log length, at the price of width: it needs
     `reward_range` and, for estimators that do not limit their weights, `max_weight`.
 

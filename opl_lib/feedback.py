@@ -53,7 +53,8 @@ class BanditFeedback:
     action_context : array of shape (n_actions, dim_action_context)
         Features of every item that can be shown, the ones never logged included.
     position : integer array of shape (n_rounds,), optional
-        The slot, from 0, in which the item was shown.
+        The slot, from 0, in which the item was shown. It is kept, and nothing more: learning and
+        evaluation take all rounds alike. For one slot, take ``log[log.position == 0]``.
     user_id : array of shape (n_rounds,), optional
         Users, sessions or queries: whatever comes back. `select`, `EarlyStopping` and `cross_fit`
         keep the rounds of one together, and errors allow for their likeness.

@@ -30,9 +30,11 @@ class OffPolicyLearner:
 
     Parameters
     ----------
-    objective : {"dr", "ips", "dm", "regression", "squared_error"} or Objective
-        What to maximise. ``"ips"``, ``"dr"`` and ``"dm"`` are estimates of the policy value;
-        the two regressions predict the reward of the logged item.
+    objective : str or Objective
+        What to maximise: a name of `opl_lib.objectives.OBJECTIVES`, or an objective made of
+        settings, such as ``opl.clipped_ips(max_weight=5)``. The regressions ``"regression"``,
+        ``"squared_error"`` and ``"mrdr"`` predict the reward of the logged item, and so can serve
+        as reward models; all others learn a policy, most of them by an estimate of its value.
     epochs : int
         Passes over the log.
     batch_size : int
@@ -51,12 +53,13 @@ class OffPolicyLearner:
         Size of the shared space.
     model : TwoTower, optional
         Towers to start from instead: of another architecture, or already trained. They are
-        copied, not changed; `hidden` and `dim_embedding` are then not used.
+        copied, not changed; `hidden` and `dim_embedding` are then not used. Only the towers are
+        called, so that a subclass with a `forward` of its own is refused.
     reward_model : reward model, optional
-        The q̂ of ``"dr"`` and ``"dm"``: see `opl_lib.reward_models`. If not given, two towers of
-        the same shape, trained by regression for as many epochs, at learning rate 1e-3. One that
-        `cross_fit` made of the very log that is learned from is used as it is: several learners can
-        share it.
+        The q̂ of ``"dr"``, ``"dm"`` and all others that need one: see `opl_lib.reward_models`. If
+        not given, two towers of the same shape, trained by regression for as many epochs, at
+        learning rate 1e-3. One that `cross_fit` made of the very log that is learned from is used
+        as it is: several learners can share it.
     n_folds : int
         Folds in which q̂ is cross-fitted; 1 fits and uses it on the same rows.
     softmax : {"auto", "exact", "streamed", "sampled"}
@@ -263,7 +266,7 @@ class OffPolicyLearner:
         OffPolicyLearner
             Not fitted.
         """
-        shared = ("epochs", "batch_size", "hidden", "dim_embedding")
+        shared = ("epochs", "batch_size", "hidden", "dim_embedding", "progress")
         return default_reward_model(feedback.reward, int(self.random_state)).set_params(
             **{name: getattr(self, name) for name in shared}
         )

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,10 +77,35 @@ class Step(NamedTuple):
     def evaluate(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Call the objective, which need not know of the leading axis if K is 1."""
         if len(logits) > 1 or self.objective.stacks:
-            return self.objective.function(logits, batch)
+            return self._checked(self.objective.function(logits, batch), logits, logits.shape[:1])
         columns = [None if column is None else column[0] for column in batch]
-        value, gradient = self.objective.function(logits[0], Batch(*columns))
+        found = self.objective.function(logits[0], Batch(*columns))
+        value, gradient = self._checked(found, logits[0], ())
         return value[None], gradient[None]
+
+    def _checked(
+        self, found: Any, logits: Tensor, value_shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Value and gradient; raise unless both are tensors of the right shapes."""
+        name = f"objective {self.objective.name!r}"
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise ValueError(
+                f"{name} must return a value and its gradient in the logits, two tensors; got "
+                f"{type(found).__name__}."
+            )
+        value, gradient = found
+        scalar = "one number a model" if value_shape else "a scalar, such as a mean over the rounds"
+        for what, tensor, shape, which in (
+            ("value", value, value_shape, scalar),
+            ("gradient", gradient, logits.shape, "that of the logits"),
+        ):
+            got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            if got != tuple(shape):
+                raise ValueError(
+                    f"the {what} of {name} must be a tensor of shape {tuple(shape)}, {which}; got "
+                    f"{got}."
+                )
+        return value.detach(), gradient.detach()
 
 
 def take(table: Tensor, rows: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .checks import check_number, row_chunks
 from .retrieval import ItemIndex
-from .towers import TwoTower
+from .towers import TwoTower, check_towers
 
 _FORMAT = "opl_lib.TwoTowerPolicy 1"
 
@@ -29,7 +29,7 @@ class TwoTowerPolicy:
     Parameters
     ----------
     model : TwoTower
-        The trained towers.
+        The trained towers. Only the towers are called: a `forward` of a subclass is refused.
     temperature : float, at least 0
         Large is nearly uniform, small is nearly greedy, 0 is greedy: all probability on the item
         with the largest inner product.
@@ -46,8 +46,7 @@ class TwoTowerPolicy:
     """
 
     def __init__(self, model: TwoTower, temperature: float = 1.0) -> None:
-        if not isinstance(model, TwoTower):
-            raise TypeError(f"model must be a TwoTower; got {type(model).__name__}.")
+        check_towers(model)
         check_number("temperature", temperature, Real, least=0)
         self.model = model
         self.temperature = float(temperature)
@@ -124,7 +123,7 @@ class TwoTowerPolicy:
         return index.search(self.embed_context(context), k)[0]
 
     def sample(
-        self, context: np.ndarray, action_context: np.ndarray, random_state: int = 0
+        self, context: np.ndarray, action_context: np.ndarray, random_state: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw one item for each context, and say with which probability: what to show and to log.
 
@@ -135,8 +134,10 @@ class TwoTowerPolicy:
         ----------
         context : array of shape (n, dim_context)
         action_context : array of shape (n_actions, dim_action_context)
-        random_state : int
-            Fixes the draw; pass another number at every call that should differ.
+        random_state : int, optional
+            For serving, leave it out: every call draws anew. A number repeats the draw, as a test
+            or an experiment needs; given the same one at every request, all requests share the
+            same noise, and what is shown is no longer random.
 
         Returns
         -------
@@ -243,6 +244,8 @@ class TwoTowerPolicy:
         features = torch.as_tensor(np.array(features, dtype=np.float32))
         if features.ndim != 2:
             raise ValueError(f"{name} must have shape (n, features); got {tuple(features.shape)}.")
+        if name == "action_context" and len(features) == 0:
+            raise ValueError("action_context has no rows: there is no item to show.")
         if not torch.isfinite(features).all():
             row = int((~torch.isfinite(features).all(dim=1)).nonzero()[0])
             raise ValueError(f"{name} must be finite; row {row} is not. Drop or impute it.")

@@ -85,7 +85,7 @@ class PropensityEstimate:
             )
         never = int((self.item_weights.n_shown == 0).sum())
         if never:
-            found.append(f"{never:,} items are never shown: nothing can be said about them")
+            found.append(f"items never shown: {never:,}; nothing can be said about them")
         return found
 
     def __repr__(self) -> str:

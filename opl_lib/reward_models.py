@@ -18,7 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from .checks import check_number, reward_predictions, row_chunks
+from .checks import (
+    check_number,
+    check_predictions,
+    reward_function,
+    reward_predictions,
+    row_chunks,
+    told_of_scale,
+    warn_of_scale,
+)
 from .feedback import BanditFeedback, check_feedback, user_numbers
 
 # Of scikit-learn's neural networks, by the names that they give them.
@@ -96,8 +104,7 @@ class SklearnRewardModel:
         -------
         array of shape (n, n_actions)
         """
-        if not hasattr(self, "estimator_"):
-            raise ValueError("this reward model is not fitted; call fit(feedback) first.")
+        self._check_is_fitted()
         context, action_context = np.asarray(context), np.asarray(action_context)
         n_actions, width = len(action_context), context.shape[1] + action_context.shape[1]
         q_hat = np.empty((len(context), n_actions))
@@ -131,6 +138,7 @@ class SklearnRewardModel:
         callable
             From row numbers, shape (m,), and item numbers, shape (k,), to predictions (m, k).
         """
+        self._check_is_fitted()
         network = self.estimator_
         activation = _ACTIVATIONS.get(getattr(network, "activation", None))
         output = _ACTIVATIONS.get(getattr(network, "out_activation_", None))
@@ -152,6 +160,10 @@ class SklearnRewardModel:
 
         return predict
 
+    def _check_is_fitted(self) -> None:
+        if not hasattr(self, "estimator_"):
+            raise ValueError("this reward model is not fitted; call fit(feedback) first.")
+
 
 class FittedRewardModel:
     """A reward model that stays as it is: where others would be fitted, this one does nothing.
@@ -162,6 +174,11 @@ class FittedRewardModel:
     ----------
     model : reward model
         Fitted; anything with ``predict_reward(context, action_context)``.
+
+    Raises
+    ------
+    TypeError
+        At construction, if `model` has no ``predict_reward``.
 
     Examples
     --------
@@ -176,7 +193,7 @@ class FittedRewardModel:
     """
 
     def __init__(self, model: Any) -> None:
-        self.model, self.predict_reward = model, model.predict_reward
+        self.model, self.predict_reward = model, reward_function(model)
         if hasattr(model, "predictor"):
             self.predictor = model.predictor
 
@@ -212,11 +229,9 @@ class CrossFittedRewardModel:
 
     def is_for(self, feedback: BanditFeedback) -> bool:
         """Whether a log is the very one that this was fitted on."""
-        own = self.feedback
-        return own is feedback or all(
-            np.array_equal(getattr(own, name), getattr(feedback, name))
-            for name in ("action", "reward", "pscore", "context")
-        )
+        names = ("action_context", "action", "reward", "pscore", "context")
+        pairs = ((getattr(self.feedback, name), getattr(feedback, name)) for name in names)
+        return all(own is other or np.array_equal(own, other) for own, other in pairs)
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Mean prediction of the fold models, for rows that none of them saw: (n, n_actions)."""
@@ -258,7 +273,13 @@ class CrossFittedRewardModel:
         if fold not in self._predictors:
             model, log = self.models[fold], self.feedback
             if hasattr(model, "predictor"):
-                predict = model.predictor(log.context, log.action_context)
+                predict_some = model.predictor(log.context, log.action_context)
+                who = f"{type(model).__name__}.predictor"
+
+                def predict(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+                    return check_predictions(
+                        who, predict_some(rows, items), (len(rows), len(items))
+                    )
             else:
 
                 def predict(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -333,14 +354,22 @@ def cross_fit_many(
         user = user_numbers(log)
         n_apart = log.n_rounds if user is None else user.max() + 1
         if n > n_apart:
-            what = "rounds" if user is None else "users"
-            raise ValueError(f"n_folds is {n}, but the log has only {n_apart} {what}.")
+            what = ("round" if user is None else "user") + ("" if n_apart == 1 else "s")
+            raise ValueError(
+                f"n_folds is {n}, but the log has only {n_apart} {what} to cross-fit a reward "
+                "model on. Pass a fitted reward_model, use 'ips' or 'snips', which need none, or "
+                "n_folds=1."
+            )
         fold = np.random.default_rng(seed).permutation(np.arange(n_apart) % n)
         fold = fold if user is None else fold[user]
         folds.append(fold)
         models.append([copy.deepcopy(model) for _ in range(n)])
         logs.append([log if n == 1 else log[fold != k] for k in range(n)])
-    _fit_all([m for ms in models for m in ms], [log for several in logs for log in several])
+    warn_of_scale(
+        log for model, log in zip(reward_models, feedbacks, strict=True) if _has_towers(model)
+    )
+    with told_of_scale():
+        _fit_all([m for ms in models for m in ms], [log for several in logs for log in several])
     return [CrossFittedRewardModel(*each) for each in zip(feedbacks, folds, models, strict=True)]
 
 
@@ -348,9 +377,14 @@ def _fit_all(models: Sequence[Any], logs: Sequence[BanditFeedback]) -> None:
     """Fit each model to its log; those whose class has a ``fit_many`` are fitted side by side."""
     together: dict[type, list[tuple[Any, BanditFeedback]]] = {}
     for model, log in zip(models, logs, strict=True):
-        if hasattr(model, "fit_many"):
+        if _has_towers(model):
             together.setdefault(type(model), []).append((model, log))
         else:
             model.fit(log)
     for kind, pairs in together.items():
         kind.fit_many(*zip(*pairs, strict=True))
+
+
+def _has_towers(model: Any) -> bool:
+    """Whether it is a learner, which fits many side by side."""
+    return hasattr(model, "fit_many")

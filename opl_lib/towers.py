@@ -25,6 +25,12 @@ class TwoTower(nn.Module):
     --------
     TwoTower.mlp : towers of fully connected layers, the default of `OffPolicyLearner`.
 
+    Notes
+    -----
+    Learning and policies call only the two towers, and take the inner products themselves. They
+    refuse a subclass with a `forward` of its own, which would never be called: what it does to a
+    context or an item belongs in that one's tower.
+
     References
     ----------
     Covington, Adams and Sargin, "Deep Neural Networks for YouTube Recommendations", RecSys 2016.
@@ -99,14 +105,17 @@ class TwoTower(nn.Module):
         """Inner products of every context with every item: (n, d_x), (m, d_a) -> (n, m)."""
         return self.context_tower(context) @ self.action_tower(action_context).T
 
-    def score_logged(self, context: Tensor, action_context: Tensor, action: Tensor) -> Tensor:
-        """Inner products of each context with its own logged item only: (n,).
 
-        Each distinct logged item is encoded once, so the cost does not grow with the catalogue.
-        """
-        items, place = torch.unique(action, return_inverse=True)
-        embedded = self.action_tower(action_context[items])
-        return (self.context_tower(context) * embedded[place]).sum(dim=1)
+def check_towers(model: nn.Module) -> None:
+    """Raise unless a model is a `TwoTower` that scores as one, by its towers' inner products."""
+    if not isinstance(model, TwoTower):
+        raise TypeError(f"model must be a TwoTower; got {type(model).__name__}.")
+    if getattr(model.forward, "__func__", None) is not TwoTower.forward:
+        raise TypeError(
+            f"{type(model).__name__} has a forward of its own, which would never be called: only "
+            "the towers are. Move what it does into context_tower and action_tower, and leave "
+            "forward as it is."
+        )
 
 
 def _mlp(widths: Sequence[int]) -> nn.Sequential:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .checks import told_of_scale, warn_of_scale
 from .feedback import BanditFeedback, check_feedback
 from .objectives import Batch, Objective, get_objective
 from .optimizer import FlatAdam
@@ -101,6 +101,7 @@ def fit_many(
     if len({id(learner) for learner in learners}) < len(learners):
         raise ValueError("a learner comes twice: make one for each fit, as with copy.copy.")
     fits = [_Fit.of(*each) for each in zip(learners, feedbacks, callbacks, strict=True)]
+    warn_of_scale(feedbacks)
     errors = [error for stack in _stacks(fits) for error in _train(stack)]
     if errors:
         others = f" Fits that failed: {len(errors)} of {len(fits)}." if len(errors) > 1 else ""
@@ -122,14 +123,12 @@ class _Fit:
     @classmethod
     def of(cls, learner: OffPolicyLearner, feedback: BanditFeedback, callbacks: dict) -> _Fit:
         check_feedback(feedback)
-        _warn_of_scale("context", feedback.context)
-        _warn_of_scale("action_context", feedback.action_context)
         objective = get_objective(learner.objective)
         if "objective" in callbacks:
             raise ValueError(
                 "'objective' is what history_ calls its own curve; rename the callback."
             )
-        objective.check_rewards(feedback.reward)
+        objective.check_log(feedback)
         model = _initial_model(learner, feedback)
         softmax = _softmax(learner, objective, feedback.n_actions)
         return cls(learner, feedback, callbacks, objective, model, softmax)
@@ -391,12 +390,13 @@ def _reward_models(fits: Sequence[_Fit]) -> list[CrossFittedRewardModel]:
             )
         else:
             fit.learner.reward_model_ = given
-    fitted = cross_fit_many(
-        [model for _, model in to_fit],
-        [fit.feedback for fit, _ in to_fit],
-        [fit.learner.n_folds for fit, _ in to_fit],
-        [int(fit.learner.random_state) for fit, _ in to_fit],
-    )
+    with told_of_scale():
+        fitted = cross_fit_many(
+            [model for _, model in to_fit],
+            [fit.feedback for fit, _ in to_fit],
+            [fit.learner.n_folds for fit, _ in to_fit],
+            [int(fit.learner.random_state) for fit, _ in to_fit],
+        )
     for (fit, _), model in zip(to_fit, fitted, strict=True):
         fit.learner.reward_model_ = model
     return [fit.learner.reward_model_ for fit in fits]
@@ -441,19 +441,6 @@ def _what_failed(values: Tensor, epoch: int) -> str:
         "or look for tiny pscores with feedback.support_report(). policy_ holds the weights from "
         f"before epoch {epoch}."
     )
-
-
-def _warn_of_scale(name: str, features: np.ndarray) -> None:
-    size = np.maximum(np.abs(features.mean(axis=0)), features.std(axis=0))
-    if size.max() > 10:
-        column = int(size.argmax())
-        warnings.warn(
-            f"{name}, column {column} has mean {features[:, column].mean():.3g} and standard "
-            f"deviation {features[:, column].std():.3g}. Towers learn badly from features far from "
-            "unit scale: standardise them, with the mean and standard deviation of the training "
-            "log for all logs.",
-            stacklevel=6,
-        )
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -1,5 +1,7 @@
 """Texts, notebooks, table of contents, API page: the parts of the book agree with each other."""
 
+import base64
+import io
 import re
 
 import chapters
@@ -8,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 import opl_lib
 
@@ -49,6 +52,28 @@ def test_notebook_was_run_from_the_top_and_is_small(path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not any("execution" in cell.metadata for cell in code)
     assert path.stat().st_size < 500_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=slug)
+def test_figures_are_stored_with_a_palette(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                png = base64.b64decode(output.data["image/png"])
+                assert Image.open(io.BytesIO(png)).mode == "P", "run: make notebooks"
+
+
+def test_a_palette_keeps_rare_colours():
+    """A shaded plane of more than 256 colours, and one red pixel."""
+    plane = np.indices((64, 64)).transpose(1, 2, 0) * 3
+    image = np.dstack([plane, np.full((64, 64), 90)]).astype(np.uint8)
+    image[5, 7] = (255, 0, 0)
+    png = io.BytesIO()
+    Image.fromarray(image).save(png, "png")
+    small = Image.open(io.BytesIO(chapters.with_palette(png.getvalue())))
+    again = np.asarray(small.convert("RGB")).astype(int)
+    assert again[5, 7].tolist() == [255, 0, 0]
+    assert np.sqrt(np.square(again - image).sum(axis=2)).max() < 12
 
 
 def test_texts_notebooks_and_toc_name_the_same_chapters():

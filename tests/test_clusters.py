@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import Ridge
 
 import opl_lib as opl
 
@@ -32,6 +34,38 @@ def test_bad_clusters_are_refused(world, cluster, message):
         opl.with_clusters(world.sample(50, random_state=1), cluster)
 
 
+def test_folds_follow_random_state(world):
+    log = world.sample(300, random_state=1)
+    one, same, other = (
+        opl.with_clusters(log, CLUSTER, random_state=seed).cluster_pscore for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_the_floor_is_passed_on(world):
+    log = world.sample(300, random_state=1)
+    with pytest.warns(UserWarning, match=r"% of the rounds are at the floor"):
+        floored = opl.with_clusters(log, CLUSTER, floor=0.3)
+    assert floored.cluster_pscore.min() == 0.3
+    assert opl.with_clusters(log, CLUSTER).cluster_pscore.min() < 0.3
+    with pytest.raises(
+        ValueError, match=r"floor must be at most 1 / n_actions = 0\.3333; got 0\.5"
+    ):
+        opl.with_clusters(log, CLUSTER, floor=0.5)
+
+
+def test_what_the_estimate_finds_is_told(world):
+    """A classifier that ignores the context, of a logging policy that does not."""
+    log = world.sample(5_000, random_state=1)
+    with pytest.warns(
+        UserWarning, match=r"propensities of clusters may be wrong .*Cure: "
+    ) as caught:
+        opl.with_clusters(log, CLUSTER, DummyClassifier(strategy="prior"))
+    assert "standard errors off" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
 class Predictions:
     def __init__(self, q_hat):
         self.q_hat = np.array(q_hat)
@@ -50,6 +84,66 @@ def test_two_stages_by_hand():
     np.testing.assert_allclose(pi, [[0.3, 0, 0, 0.7], [0, 0.7, 0.3, 0]])
     with pytest.raises(ValueError, match="4 entries for 3 items"):
         two_stages.predict_proba(np.zeros((2, 1)), np.zeros((3, 1)))
+
+
+def by_hand(context, action_context):
+    return np.full((len(context), len(action_context)), 1 / len(action_context))
+
+
+@pytest.mark.parametrize(
+    "policy", [by_hand, None, opl.uniform()], ids=["function", "None", "uniform"]
+)
+def test_a_temperature_is_only_offered_where_the_first_stage_has_one(policy):
+    two_stages = opl.TwoStagePolicy(policy, Predictions(np.zeros((2, 6))), CLUSTER)
+    assert not hasattr(two_stages, "at_temperature")
+    with pytest.raises(AttributeError, match=r"first stage, .*has no at_temperature: make a TwoSt"):
+        two_stages.at_temperature(0)
+    pi = two_stages.predict_proba(np.zeros((2, 4)), np.zeros((6, 4)))
+    np.testing.assert_allclose(pi[:, [0, 2, 5]], [[1 / 3, 1 / 2, 1 / 6]] * 2)
+    served = two_stages.for_items(np.zeros((6, 4)))
+    assert served.policy is policy
+
+
+def test_two_stages_are_selected_as_any_policy(world):
+    """`select` asks every policy for temperatures that has some."""
+    log = world.sample(600, random_state=1)
+    q_hat = opl.SklearnRewardModel(Ridge()).fit(log)
+    towers = opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 4, (4,), 2, random_state=0))
+    candidates = {
+        "by hand": opl.TwoStagePolicy(by_hand, q_hat, CLUSTER),
+        "towers": opl.TwoStagePolicy(towers, q_hat, CLUSTER),
+    }
+    chosen = opl.select(candidates, log, estimator="snips", temperatures=[1, 0])
+    assert set(chosen.policies) == {"by hand", "towers @ 1", "towers @ 0"}
+
+
+def test_the_first_stage_encodes_the_items_once(world):
+    log, calls = world.sample(20, random_state=1), []
+    towers = opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 4, (4,), 2, random_state=0))
+    towers.model.action_tower.register_forward_hook(lambda *arguments: calls.append(1))
+    two_stages = opl.TwoStagePolicy(towers, Predictions(np.zeros((20, 6))), CLUSTER)
+    expected = two_stages.predict_proba(log.context, log.action_context)
+    served = two_stages.for_items(log.action_context)
+    calls.clear()
+    for _ in range(2):
+        pi = served.predict_proba(log.context, log.action_context)
+        np.testing.assert_array_equal(pi, expected)
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((3, Predictions([]), CLUSTER), TypeError, "a policy is an object with .*; got int"),
+        ((by_hand, Ridge(), CLUSTER), TypeError, "Ridge has none. Wrap a scikit-learn estimator"),
+        ((by_hand, Predictions([]), [0.5] * 6), ValueError, "cluster must hold integers"),
+        ((by_hand, Predictions([]), [[0, 1]]), ValueError, "cluster must have 1 dimension"),
+    ],
+    ids=["policy", "reward model", "cluster", "shape of cluster"],
+)
+def test_bad_stages_are_refused_at_construction(arguments, error, message):
+    with pytest.raises(error, match=message):
+        opl.TwoStagePolicy(*arguments)
 
 
 def test_potec_climbs_the_value_of_its_policy_in_two_stages(world):

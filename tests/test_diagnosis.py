@@ -299,6 +299,31 @@ def test_few_effective_rounds_are_found():
     assert any("longer log" in finding for finding in watch.findings)
 
 
+def test_effective_rounds_are_few_below_one_percent():
+    """Of 1,000 rounds at pscore 1/2, the policy shows what n of them show: n are effective."""
+    for n, is_found in ((9, True), (11, False)):
+        contexts = np.zeros(1000, dtype=int)
+        contexts[:n] = 1
+        coin = [[0.5, 0.5, 0], [0.5, 0.5, 0]]
+        rare = log_of(contexts, np.zeros(1000, dtype=int), np.ones(1000), coin)
+        watch = opl.Watch(rare)
+        quiet(watch, coin, [[0, 1, 0], [1, 0, 0]])
+        assert watch.table.ess_share.iloc[-1] == pytest.approx(n / 1000)
+        found = [f"{n} effective rounds of 1,000" in finding for finding in watch.findings]
+        assert any(found) == is_found
+
+
+def test_a_collapse_is_below_the_cube_root_of_the_logged_items():
+    """All three items are logged equally often: cbrt(3) = 1.44 effective items."""
+    even = log_of(np.tile([0, 1], 150), np.repeat([0, 1, 2], 100), np.ones(300), EVERYWHERE)
+    for p, is_found in ((0.89, True), (0.88, False)):
+        watch = opl.Watch(even)
+        quiet(watch, EVERYWHERE, [[p, 1 - p, 0]] * 2)
+        items = watch.table.effective_items.iloc[-1]
+        assert (items < 3 ** (1 / 3)) == is_found and abs(items - 3 ** (1 / 3)) < 0.03
+        assert any("effective items, while" in finding for finding in watch.findings) == is_found
+
+
 def test_mass_that_moves_to_items_never_logged_is_found(four):
     watch = opl.Watch(four)
     run(watch, EVERYWHERE)  # a third of an untrained policy is there, and tells nothing

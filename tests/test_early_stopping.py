@@ -1,5 +1,7 @@
 """Early stopping: the best of scripted epochs, patience, what is restored, what is rejected."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,26 @@ def test_weights_that_do_not_average_one_are_never_the_best(log):
     assert stopped.best_epoch_ == 0
 
 
+def test_an_untrained_policy_is_not_handed_out_in_silence(log):
+    """Here the bound before training means nothing either."""
+    halved = replace(log, pscore=log.pscore / 2)
+    message = r"untrained policy.*After epoch 1, the mean weight is 2\.1\d .*support_report"
+    with pytest.warns(opl.PolicyWarning, match=message) as caught:
+        stopped = opl.EarlyStopping(Script(0.3), estimator="ips").fit(halved)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert stopped.history_["held_out"] == [-np.inf] * 2 and stopped.best_epoch_ == 0
+
+    stopping = opl.EarlyStopping(Script(0.3, 0.6), min_ess=500)
+    message = (
+        r"no epoch has a bound .*After epoch 2, the effective sample size is 1\d\d, below "
+        r"min_ess=500, of 200 held-out rounds\. Hold out more, lower min_ess"
+    )
+    with pytest.warns(opl.PolicyWarning, match=message):
+        stopped = stopping.fit(log)
+    assert stopped.history_["held_out"] == [-np.inf] * 3 and stopped.best_epoch_ == 0
+    np.testing.assert_array_equal(stopped.policy_.pi, PI_0)
+
+
 def test_an_epoch_that_rests_on_too_few_rounds_is_never_the_best(log):
     held_out = log[:300]
 
@@ -189,6 +211,39 @@ def test_patience_ends_the_fit_and_the_result_is_that_of_a_longer_one(small_worl
     shared = min(trained, 12) + 1
     assert hasty.history_["held_out"][:shared] == patient.history_["held_out"][:shared]
     assert len(hasty.history_["objective"]) == trained
+
+
+def test_after_a_failure_policy_and_history_are_those_of_the_epochs_before(small_world):
+    log, calls = small_world.sample(600, random_state=2), []
+
+    def fails_in_epoch_3(logits, batch):
+        calls.append(None)
+        value, gradient = opl.ips(logits, batch)
+        return value * (float("nan") if len(calls) > 2 * 10 else 1), gradient
+
+    learner = opl.OffPolicyLearner(opl.Objective(fails_in_epoch_3), epochs=9, **SETTINGS)
+    failing = opl.EarlyStopping(learner)
+    with pytest.raises(opl.NonFiniteLossError, match="in epoch 3"):
+        failing.fit(log, {"one": lambda policy: 1})
+    two_epochs = opl.OffPolicyLearner("ips", epochs=2, **SETTINGS)
+    stopped = opl.EarlyStopping(two_epochs).fit(log, {"one": lambda policy: 1})
+    assert failing.history_ == stopped.history_
+    assert failing.best_epoch_ == stopped.best_epoch_
+    kept, expected = (each.policy_.model.parameters() for each in (failing, stopped))
+    assert all(map(torch.equal, kept, expected))
+
+
+@pytest.mark.parametrize("progress", [None, False])
+def test_its_reward_model_shows_progress_as_the_learner_does(progress, small_world, monkeypatch):
+    seen, fit = [], opl.OffPolicyLearner.fit
+    monkeypatch.setattr(
+        opl.OffPolicyLearner,
+        "fit",
+        lambda self, *arguments: (seen.append(self.progress), fit(self, *arguments))[1],
+    )
+    learner = opl.OffPolicyLearner("ips", epochs=1, progress=progress, **SETTINGS)
+    opl.EarlyStopping(learner, estimator="dr").fit(small_world.sample(600, random_state=2))
+    assert seen == [progress, progress]
 
 
 # ---- what is rejected

@@ -233,9 +233,8 @@ def test_a_random_choice_of_the_stored_map_repeats():
 def test_a_random_log_of_the_stored_bounds_repeats():
     table = read_table(RESULTS / "bounds.csv").set_index("candidate")
     row = _any_row(_quick(table))
-    stored = table[
-        (table[["world", "n_rounds", "seed"]] == row[["world", "n_rounds", "seed"]]).all(1)
-    ]
+    of_log = ["world", "n_rounds", "seed"]
+    stored = table[(table[of_log] == row[of_log]).all(axis=1)]
     again = {
         each["candidate"]: each
         for each in BoundsCell(row.world, row.n_rounds).run((int(row.seed),))

@@ -122,7 +122,8 @@ def test_contract_of_fit(objective, architecture, small_log):
 @every_architecture
 @pytest.mark.parametrize("objective", sorted(set(OBJECTIVES) - {"switch_dr"}))  # it has jumps
 def test_the_objective_improves_on_the_log(objective, architecture, small_log):
-    learner = make_learner(objective, architecture, epochs=15).fit(small_log)
+    """With batches of one size, whose mean is that over the rounds."""
+    learner = make_learner(objective, architecture, epochs=15, batch_size=60).fit(small_log)
     curve = learner.history_["objective"]
     assert curve[-1] > curve[0] + 1e-3
 
@@ -279,6 +280,14 @@ def test_default_reward_model_has_the_towers_of_the_learner(small_log):
     for model in learner.reward_model_.models:
         assert (model.hidden, model.dim_embedding, model.random_state) == ((8,), 4, 7)
         assert model.objective == "regression"
+
+
+def test_default_reward_model_is_trained_for_as_long_as_the_learner(small_log):
+    learner = make_learner("dr", reward_model=None, epochs=4, batch_size=30, learning_rate=0.5)
+    for model in learner.fit(small_log).reward_model_.models:
+        assert (model.epochs, model.batch_size) == (4, 30)
+        assert model.learning_rate == 1e-3
+        assert model.progress is False
 
 
 def test_default_reward_model_of_other_rewards_is_squared_error(small_log):
@@ -639,7 +648,7 @@ def test_what_is_no_reward_model_is_rejected(reward_model, small_log):
 
 def test_more_folds_than_rounds_are_rejected(small_log):
     with pytest.raises(ValueError, match=r"n_folds .*500.* 120 rounds"):
-        make_learner("dr", n_folds=500).fit(small_log)
+        make_learner("dr", n_folds=500).fit(with_columns(small_log))
 
 
 def test_a_dictionary_is_not_a_log(small_log):
@@ -652,7 +661,14 @@ def test_a_dictionary_is_not_a_log(small_log):
 BAD_SETTINGS = [
     ({"objective": "IPS"}, "objective must be one of .* got 'IPS'"),
     ({"objective": None}, "objective must be one of"),
-    ({"objective": opl.ips}, "objective must be one of .*or an opl.Objective"),
+    (
+        {"objective": opl.ips},
+        "objective must be one of .*or an opl.Objective.*Pass its name, 'ips'",
+    ),
+    ({"objective": "mips"}, r"made of its settings, such as opl\.mips\(cluster\)"),
+    ({"objective": opl.mips}, r"made of its settings, such as opl\.mips\(cluster\)"),
+    ({"objective": opl.clipped_ips}, r"Call it, opl\.clipped_ips\(\), or pass its name, 'clipped_"),
+    ({"objective": len}, r"Wrap a function of \(logits, batch\): opl\.Objective\(function\)"),
     ({"epochs": 0}, "epochs must be an integer of at least 1; got 0"),
     ({"epochs": 1.5}, "epochs must be an integer of at least 1; got 1.5"),
     ({"epochs": True}, "epochs must be an integer of at least 1; got True"),

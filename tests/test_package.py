@@ -46,8 +46,8 @@ MODULES = [
     "intervals",
     "evaluation",
     "selection",
-    "early_stopping",
     "diagnosis",
+    "early_stopping",
     "plotting",
     *(
         f"experiments.{name}"

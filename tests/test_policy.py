@@ -130,7 +130,7 @@ def test_what_is_sampled_makes_a_log_with_a_clean_bill(policy):
     rng = np.random.default_rng(3)
     context, items = rng.normal(size=(3000, 3)), rng.normal(size=(5, 2))
     served = policy.at_temperature(1)
-    action, pscore = served.sample(context, items)
+    action, pscore = served.sample(context, items, random_state=0)
     log = opl.BanditFeedback(context, action, np.zeros(3000), pscore, items)
     assert log.support_report().findings == []
     assert log.support_report(served).ess == pytest.approx(3000)
@@ -143,8 +143,17 @@ def test_sampling_follows_random_state(policy, items):
     assert not np.array_equal(one, other)
 
 
+def test_requests_without_a_seed_share_no_noise(policy, items):
+    """One request a call, as in serving."""
+    visitor, served = np.zeros((1, 3)), policy.at_temperature(10)
+    shown = {int(served.sample(visitor, items)[0][0]) for _ in range(100)}
+    assert len(shown) > 1
+    seeded = {int(served.sample(visitor, items, random_state=3)[0][0]) for _ in range(100)}
+    assert len(seeded) == 1
+
+
 def test_rows_of_one_context_are_drawn_independently(policy, items):
-    action = policy.at_temperature(10).sample(np.zeros((200, 3)), items)[0]
+    action = policy.at_temperature(10).sample(np.zeros((200, 3)), items, random_state=0)[0]
     assert set(action) == {0, 1, 2, 3, 4}
 
 
@@ -157,10 +166,10 @@ def test_sampling_at_temperature_0_is_greedy_with_certainty(policy, context, ite
 @pytest.mark.parametrize("temperature", [0, 0.1])
 def test_sampling_in_chunks_draws_the_same(policy, context, items, temperature, monkeypatch):
     served = policy.at_temperature(temperature)
-    whole = served.sample(context, items)
+    whole = served.sample(context, items, random_state=0)
     few = functools.partial(row_chunks, max_elements=15)
     monkeypatch.setattr("opl_lib.policy.row_chunks", few)
-    parts = served.sample(context, items)
+    parts = served.sample(context, items, random_state=0)
     np.testing.assert_array_equal(parts[0], whole[0])
     np.testing.assert_allclose(parts[1], whole[1], rtol=1e-5)
 
@@ -214,6 +223,16 @@ def test_a_row_does_not_depend_on_the_other_rows_even_with_batch_statistics(cont
     together = policy.predict_proba(context, items)
     alone = [policy.predict_proba(context[i : i + 1], items)[0] for i in range(8)]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_looking_leaves_each_tower_in_its_own_mode(mode, policy, context, items):
+    policy.model.context_tower.train(mode)
+    policy.model.action_tower.train(not mode)
+    policy.predict_proba(context, items)
+    policy.embed_actions(items)
+    assert policy.model.context_tower.training == mode
+    assert policy.model.action_tower.training != mode
 
 
 def test_predictions_touch_neither_inputs_nor_global_generators(policy, context, items):
@@ -372,6 +391,32 @@ def test_only_two_towers_make_a_policy():
         opl.TwoTowerPolicy(torch.nn.Linear(2, 2))
 
 
+class Scaled(opl.TwoTower):
+    """Its forward is not what the towers say."""
+
+    def forward(self, context, action_context):
+        return 3 * super().forward(context, action_context)
+
+
+def test_a_forward_of_ones_own_is_refused(small_log):
+    """It would not be called."""
+    towers = Scaled(torch.nn.Linear(3, 4), torch.nn.Linear(2, 4))
+    message = "Scaled has a forward of its own, .*Move what it does into context_tower and action_t"
+    with pytest.raises(TypeError, match=message):
+        opl.TwoTowerPolicy(towers)
+    with pytest.raises(TypeError, match=message):
+        opl.OffPolicyLearner("ips", model=towers).fit(small_log)
+
+
+def test_a_subclass_that_only_names_its_towers_is_welcome(small_log):
+    class Named(opl.TwoTower):
+        def __init__(self):
+            super().__init__(torch.nn.Linear(3, 4), torch.nn.Linear(2, 4))
+
+    learner = opl.OffPolicyLearner("ips", epochs=1, model=Named()).fit(small_log)
+    assert isinstance(learner.policy_.model, Named)
+
+
 @pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf")])
 def test_temperature_must_be_finite_and_not_negative(policy, temperature):
     message = f"temperature must be a finite number of at least 0; got {temperature}"
@@ -389,6 +434,7 @@ def test_temperature_must_be_finite_and_not_negative(policy, temperature):
         (np.ones((1, 3)), np.ones((1, 4, 2)), r"action_context must have shape \(n, features\)"),
         (np.array([[1.0, 1, 1], [1, np.nan, 1]]), np.ones((4, 2)), "context must be finite; row 1"),
         (np.ones((1, 3)), np.full((4, 2), np.inf), "action_context must be finite; row 0"),
+        (np.ones((1, 3)), np.ones((0, 2)), "action_context has no rows: there is no item to show"),
     ],
 )
 def test_features_the_towers_do_not_know_are_rejected(policy, call, context, items, message):

@@ -156,7 +156,7 @@ def test_an_item_that_a_fold_has_not_seen_gets_the_floor_there():
     estimate = opl.estimate_propensities(np.zeros((20, 1)), action, 4, POPULARITY, n_folds=2)
     assert estimate.pscore[-1] == estimate.floor == 0.01 / 4
     assert estimate.n_floored == 1
-    assert "1 items are never shown" in " ".join(estimate.findings)
+    assert "items never shown: 1" in " ".join(estimate.findings)
 
 
 def test_the_model_is_cloned():

@@ -80,6 +80,8 @@ def test_items_that_were_never_logged_are_predicted_too(small_log):
 def test_an_unfitted_model_says_so(small_log):
     with pytest.raises(ValueError, match=r"not fitted; call fit\(feedback\) first"):
         opl.SklearnRewardModel(Ridge()).predict_reward(small_log.context, small_log.action_context)
+    with pytest.raises(ValueError, match=r"not fitted; call fit\(feedback\) first"):
+        opl.SklearnRewardModel(Ridge()).predictor(small_log.context, small_log.action_context)
 
 
 @pytest.mark.parametrize("reward", [0.0, 1.0, 2.0, 0.5])
@@ -190,6 +192,26 @@ def test_a_predictor_is_made_once_a_fold_and_asked_for_what_is_needed(small_log,
         np.testing.assert_array_equal(got, [[73, 71], [1193, 1191], [3, 1]])
     fitted.predict_logged(np.arange(120))
     assert HasPredictor.made == 3
+
+
+@pytest.mark.parametrize("n_folds", [1, 2])
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (lambda rows, items: np.zeros((len(rows), 1)), r"shape \(\d+, 1\); expected .*\(\d+, 4\)"),
+        (lambda rows, items: np.zeros(len(items)), r"shape \(4,\); expected .*\(\d+, 4\)"),
+        (
+            lambda rows, items: np.where(rows[:, None] == 7, np.inf, np.zeros(len(items))),
+            r"predictions are not all finite, first in row \d+ of the \d+",
+        ),
+    ],
+)
+def test_what_a_predictor_returns_is_checked(found, message, n_folds, small_log, monkeypatch):
+    monkeypatch.setattr(HasPredictor, "predictor", lambda *arguments: found)
+    fitted = opl.cross_fit(HasPredictor(), small_log, n_folds=n_folds)
+    for predict in (lambda: fitted.predict_logged(np.arange(120)), fitted.predict_shown):
+        with pytest.raises(ValueError, match=f"HasPredictor.predictor.*{message}"):
+            predict()
 
 
 def test_what_was_prepared_is_not_pickled(small_log):
@@ -321,6 +343,27 @@ def test_what_is_fitted_already_stays_as_it_is(small_log):
     assert not hasattr(opl.FittedRewardModel(Memory().fit(small_log)), "predictor")
 
 
+def test_only_a_reward_model_can_be_kept_as_it_is():
+    with pytest.raises(
+        TypeError, match=r"Ridge has none\. Wrap a scikit-learn estimator in opl\.Skl"
+    ):
+        opl.FittedRewardModel(Ridge())
+
+
+@pytest.mark.parametrize("name", ["action", "reward", "pscore", "context", "action_context"])
+def test_a_log_that_differs_in_any_column_is_another(name, small_log):
+    fitted = opl.cross_fit(Memory(), small_log)
+    column = np.copy(getattr(small_log, name))
+    same = dataclasses.replace(small_log, **{name: column})
+    assert fitted.is_for(small_log) and fitted.is_for(same)
+    column[0] = (column[0] + 1) % 4 if name == "action" else column[0] / 2 + 0.1
+    assert not fitted.is_for(dataclasses.replace(small_log, **{name: column}))
+
+
+def test_a_shorter_log_is_another(small_log):
+    assert not opl.cross_fit(Memory(), small_log).is_for(small_log[:50])
+
+
 class FitsWithoutReturning(Memory):
     def fit(self, feedback):
         super().fit(feedback)
@@ -336,6 +379,14 @@ def test_what_is_no_reward_model_is_rejected_with_the_cure(model, small_log):
     message = f"needs a method .*; {type(model).__name__} has none. Wrap a scikit-learn estimator"
     with pytest.raises(TypeError, match=message):
         opl.cross_fit(model, small_log)
+
+
+@pytest.mark.parametrize(("n_rounds", "what"), [(1, "1 round to"), (2, "2 rounds to")])
+def test_a_log_too_short_for_folds_is_told_what_to_do(n_rounds, what, small_log):
+    short = dataclasses.replace(small_log[:n_rounds], user_id=None)
+    message = f"only {what} .*Pass a fitted reward_model, use 'ips' or 'snips', .* or n_folds=1"
+    with pytest.raises(ValueError, match=message):
+        opl.cross_fit(Memory(), short, n_folds=3)
 
 
 @pytest.mark.parametrize("n_folds", [0, -1, 1.5, 121])

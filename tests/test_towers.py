@@ -26,19 +26,6 @@ def test_scores_are_inner_products_of_the_embeddings(model):
             torch.testing.assert_close(scores[i, a], u[i] @ v[a])
 
 
-def test_scores_of_logged_items_are_those_of_all_items_picked(model):
-    context, items, action = features(7, 3), features(4, 2), torch.tensor([3, 0, 3, 1, 0, 0, 3])
-    picked = model(context, items)[torch.arange(7), action]
-    torch.testing.assert_close(model.score_logged(context, items, action), picked)
-
-
-def test_only_distinct_logged_items_are_encoded(model):
-    encoded = []
-    model.action_tower.register_forward_hook(lambda tower, given, out: encoded.append(len(out)))
-    model.score_logged(features(5, 3), features(1000, 2), torch.tensor([9, 9, 700, 9, 700]))
-    assert encoded == [2]
-
-
 def test_mlp_has_the_layers_asked_for(model):
     for tower, width in ((model.context_tower, 3), (model.action_tower, 2)):
         kinds = [type(layer).__name__ for layer in tower]

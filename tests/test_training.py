@@ -1,7 +1,9 @@
 """Many fits side by side against one fit after the other."""
 
 import copy
+import io
 import pickle
+import sys
 from functools import partial
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
+from tqdm import tqdm
 
 import opl_lib as opl
 from opl_lib import training
@@ -454,6 +457,79 @@ def test_every_learner_and_log_is_checked_before_any_is_fitted(logs):
         opl.fit_many(varied(), [*logs[:3], logs[3].to_obp()])
 
 
+CLUSTERED = {
+    "mips": opl.mips([0, 0, 1, 1]),
+    "offcem": opl.offcem([0, 0, 1, 1]),
+    "potec": opl.potec([0, 0, 1, 1]),
+    "regularised": opl.regularised(opl.mips([0, 0, 1, 1]), kl=0.1),
+}
+
+
+@pytest.mark.parametrize("objective", CLUSTERED.values(), ids=CLUSTERED)
+def test_what_an_objective_needs_of_a_log_is_checked_before_anything_is_fitted(objective, logs):
+    clustered = opl.BanditFeedback(
+        *(getattr(logs[0], name) for name in ("context", "action", "reward", "pscore")),
+        np.vstack([logs[0].action_context, [[0.0, 1.0]]]),
+        cluster_pscore=np.full(120, 0.5),
+    )
+    for log, message in (
+        (logs[0], r"no cluster_pscore\. Make it with opl\.with_clusters\(feedback, cluster\)"),
+        (clustered, r"made for 4 items, but the log has 5\. Give its cluster .*opl\.with_clusters"),
+    ):
+        learner, other = make_learner(objective), make_learner()
+        with pytest.raises(ValueError, match=message) as error:
+            opl.fit_many([other, learner], [logs[0], log])
+        assert repr(objective) in str(error.value)
+        for each in (other, learner):
+            assert not hasattr(each, "policy_") and not hasattr(each, "reward_model_")
+
+
+RETURNED = {
+    "a number": (
+        lambda z, b: (0.5, torch.zeros_like(z)),
+        r"value .*shape \(\), a scalar.*got float",
+    ),
+    "terms": (lambda z, b: (b.reward, torch.zeros_like(z)), r"value .*shape \(\), .*got \(50,\)"),
+    "one row": (
+        lambda z, b: (z.mean(), torch.zeros(4)),
+        r"gradient .*shape \(50, 4\), that of the logits; got \(4,\)",
+    ),
+    "no tensor": (lambda z, b: (z.mean(), z.numpy()), r"gradient .*got ndarray"),
+    "no gradient": (lambda z, b: z.mean(), "value and its gradient in the logits, .*got Tensor"),
+    "None": (lambda z, b: None, "value and its gradient in the logits, .*got NoneType"),
+}
+
+
+@pytest.mark.parametrize(("function", "message"), RETURNED.values(), ids=RETURNED)
+def test_what_an_objective_of_ones_own_returns_is_checked(function, message, logs):
+    own = opl.Objective(function, name="mine")
+    with pytest.raises(ValueError, match=message) as error:
+        make_learner(own).fit(logs[0])
+    assert "objective 'mine'" in str(error.value)
+
+
+def test_an_objective_of_several_models_returns_a_value_a_model(logs):
+    own = opl.Objective(lambda z, b: (z.mean(), torch.zeros_like(z)), stacks=True, name="mine")
+    for n_models in (1, 3):
+        message = (
+            rf"value of objective 'mine' .*shape \({n_models},\), one number a model; got \(\)"
+        )
+        with pytest.raises(ValueError, match=message):
+            opl.fit_many([make_learner(own, random_state=k) for k in range(n_models)], logs[0])
+
+
+def test_an_objective_may_return_what_autograd_still_holds(logs):
+    def by_autograd(logits, batch):
+        logits = logits.clone().requires_grad_()
+        value, gradient = opl.ips(logits, batch)
+        return value, gradient
+
+    own = make_learner(opl.Objective(by_autograd)).fit(logs[0])
+    named = make_learner().fit(logs[0])
+    assert all(map(torch.equal, weights_of(own), weights_of(named)))
+    assert own.history_ == named.history_
+
+
 # ---- who owns the weights
 
 
@@ -586,6 +662,22 @@ def test_the_head_is_found_anew_after_epochs_1_2_4_8(small_world, monkeypatch):
 def test_a_progress_bar_says_how_many_models_it_trains(n_learners, name, logs, capsys):
     opl.fit_many(varied(progress=True)[:n_learners], logs[:n_learners])
     assert name in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("progress", "names"), [(None, ["fit regression", "fit dr"]), (False, [])])
+def test_the_default_reward_model_shows_as_much_as_the_learner(progress, names, logs, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    at_once = {"delay": 0, "mininterval": 0}
+    monkeypatch.setattr(training, "tqdm", lambda **settings: tqdm(**{**settings, **at_once}))
+    make_learner("dr", reward_model=None, progress=progress).fit(logs[0])
+    shown = terminal.getvalue()
+    assert all(name in shown for name in names) and bool(shown) == bool(names)
 
 
 def test_learners_share_a_reward_model_that_is_cross_fitted_already(small_log):

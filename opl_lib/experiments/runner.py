@@ -125,7 +125,12 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """
     if not Path(path).exists():
         return pd.DataFrame()
-    return pd.read_csv(path, keep_default_na=False, dtype={"learning_rates": str})
+    return pd.read_csv(
+        path,
+        keep_default_na=False,  # no learning rates to choose from are an empty string
+        na_values={"lower_bound": ""},
+        dtype={"learning_rates": str},
+    )
 
 
 def expected_seconds(todo: Sequence[tuple[Cell, tuple[int, ...]]]) -> list[float]:

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from ..feedback import BanditFeedback
 
 
 class Batch(NamedTuple):
@@ -29,8 +32,6 @@ class Batch(NamedTuple):
     cluster_pscore : float tensor of shape (B,), optional
         ``Σ pi_0(b|x)`` over the items b of the logged item's cluster, for `mips`, `offcem` and
         `potec`.
-    weight : float tensor of shape (B,), optional
-        Importance weights of the policy that `mrdr` makes a reward model for.
     """
 
     action: Tensor
@@ -38,11 +39,6 @@ class Batch(NamedTuple):
     pscore: Tensor
     q_hat: Tensor | None = None
     cluster_pscore: Tensor | None = None
-    weight: Tensor | None = None
-
-    def rows(self, rows: Tensor) -> Batch:
-        """The batch of some of the rounds."""
-        return Batch(*(None if column is None else column[rows] for column in self))
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,6 +70,10 @@ class Objective:
         How it is printed; if not given, the function's name.
     min_reward, max_reward : float
         The rewards that the objective is made for.
+    needs_cluster_pscore : bool
+        Whether `Batch.cluster_pscore` must be filled.
+    n_actions : int, optional
+        The number of items that it is made for, if it knows them by number.
 
     Examples
     --------
@@ -95,6 +95,8 @@ class Objective:
     name: str = ""
     min_reward: float = -math.inf
     max_reward: float = math.inf
+    needs_cluster_pscore: bool = False
+    n_actions: int | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -110,6 +112,21 @@ class Objective:
     def is_regression(self) -> bool:
         """Whether the objective sees only the scores of the logged items."""
         return self.to_reward is not None
+
+    def check_log(self, feedback: BanditFeedback) -> None:
+        """Raise ValueError if a log lacks what the objective needs, or has other items."""
+        self.check_rewards(feedback.reward)
+        if self.n_actions is not None and self.n_actions != feedback.n_actions:
+            raise ValueError(
+                f"objective {self.name!r} is made for {self.n_actions} items, but the log has "
+                f"{feedback.n_actions}. Give its cluster one entry an item, the same as to "
+                "opl.with_clusters(feedback, cluster)."
+            )
+        if self.needs_cluster_pscore and feedback.cluster_pscore is None:
+            raise ValueError(
+                f"objective {self.name!r} needs the propensities of clusters, and this log has no "
+                "cluster_pscore. Make it with opl.with_clusters(feedback, cluster)."
+            )
 
     def check_rewards(self, reward: np.ndarray) -> None:
         """Raise ValueError at the first reward that the objective is not made for."""

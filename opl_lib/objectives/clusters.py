@@ -125,6 +125,8 @@ def _clustered(function, cluster: Sequence[int], needs_reward_model: bool = Fals
         needs_reward_model=needs_reward_model,
         stacks=True,
         name=f"{function.__name__.lstrip('_')}(n_clusters={len(labels)})",
+        needs_cluster_pscore=True,
+        n_actions=len(number),
     )
 
 

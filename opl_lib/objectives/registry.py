@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from .base import Objective
@@ -18,6 +20,14 @@ from .weighted import (
     poem,
 )
 
+# Those that have no name of their own, since their settings have no defaults.
+_MADE_OF_SETTINGS = {
+    "mips": "opl.mips(cluster)",
+    "offcem": "opl.offcem(cluster)",
+    "potec": "opl.potec(cluster)",
+    "top_k_ips": "opl.top_k_ips(k)",
+    "regularised": "opl.regularised('dr', entropy=0.01)",
+}
 OBJECTIVES = {
     "regression": Objective(
         regression, to_reward=torch.sigmoid_, stacks=True, min_reward=0.0, max_reward=1.0
@@ -48,4 +58,22 @@ def get_objective(objective: str | Objective) -> Objective:
         return OBJECTIVES[objective]
     raise ValueError(
         f"objective must be one of {sorted(OBJECTIVES)} or an opl.Objective; got {objective!r}."
+        + _what_to_pass(objective)
     )
+
+
+def _what_to_pass(objective: Any) -> str:
+    """What was probably meant: a name, an objective made of settings, or a wrapped function."""
+    name, is_ours = objective, isinstance(objective, str)
+    if callable(objective):
+        name, module = (getattr(objective, of, "") for of in ("__name__", "__module__"))
+        is_ours = module.startswith("opl_lib.objectives.")
+    if is_ours and name in _MADE_OF_SETTINGS:
+        return f" Pass one made of its settings, such as {_MADE_OF_SETTINGS[name]}."
+    if is_ours and name in OBJECTIVES:
+        if OBJECTIVES[name].function is objective:
+            return f" Pass its name, {name!r}."
+        return f" Call it, opl.{name}(), or pass its name, {name!r}."
+    if callable(objective):
+        return " Wrap a function of (logits, batch): opl.Objective(function)."
+    return ""

@@ -53,21 +53,22 @@ def squared_error(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 def mrdr(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """More robust doubly robust: the squared error, weighted by what it costs the variance of DR.
 
-        −mean_i w_i² (1 − π_0(a_i|x_i)) (r_i − <u(x_i), v(a_i)>)²
+        −mean_i (1 − π_0(a_i|x_i)) / π_0(a_i|x_i)² (r_i − <u(x_i), v(a_i)>)²
 
-    For a deterministic policy this is, in expectation and up to noise that no q̂ can remove, minus
-    the part of DR's variance that depends on q̂. For a stochastic policy it leaves out the products
-    of two items' errors, of which a log with one item a round has no unbiased estimate. Where a few
-    rows carry most of the weight, it fits those and little else.
+    The source has the weight of the policy that DR is to judge, ``w_i² (1 − π_0(a_i|x_i))``. In
+    learning that policy is not known yet; the weight here is 1/π_0, that of one that shows what
+    was logged. Over the rounds in which a deterministic policy would have shown the logged item,
+    the sum is, in expectation and up to noise that no q̂ can remove, minus the part of DR's variance
+    that depends on q̂. For a stochastic policy it leaves out the products of two items' errors, of
+    which a log with one item a round has no unbiased estimate. Where a few rows carry most of the
+    weight, it fits those and little else.
 
     Parameters
     ----------
     scores : tensor of shape (B,)
         Inner products of the logged pairs.
     batch : Batch
-        With the importance weights `weight` of the policy that DR is to judge. Without, they are
-        taken to be ``1/π_0``, those of a policy that shows what was logged: for learning, where
-        the policy is not known yet.
+        Any real rewards.
 
     Returns
     -------
@@ -78,8 +79,7 @@ def mrdr(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     ----------
     Farajtabar, Chow and Ghavamzadeh, "More Robust Doubly Robust Off-policy Evaluation", ICML 2018.
     """
-    weight = 1 / batch.pscore if batch.weight is None else batch.weight
-    cost = weight.square() * (1 - batch.pscore)
+    cost = (1 / batch.pscore).square() * (1 - batch.pscore)
     residual = batch.reward - scores
     return -(cost * residual.square()).mean(dim=-1), 2 * cost * residual / scores.shape[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 
@@ -78,14 +79,11 @@ def regularised(
             f"objective {objective.name!r} is a regression and has no policy to regularise."
         )
     shown = ", ".join(f"{name}={weight:g}" for name, weight in weights.items())
-    return Objective(
-        partial(_regularised, objective.function, weights),
-        needs_reward_model=objective.needs_reward_model,
+    return replace(
+        objective,
+        function=partial(_regularised, objective.function, weights),
         collapses=objective.collapses and "entropy" not in weights,
-        stacks=objective.stacks,
         name=f"regularised({objective}, {shown})",
-        min_reward=objective.min_reward,
-        max_reward=objective.max_reward,
     )
 
 
