@@ -12,12 +12,12 @@ from typing import Any
 from .checks import check_number, warn_user
 from .diagnosis import PolicyWarning
 from .estimators import Estimator, Terms, as_estimator
-from .evaluation import check_confidence, policy_terms
+from .evaluation import check_confidence, ess_of_change, policy_terms
 from .feedback import BanditFeedback, check_feedback
 from .intervals import Interval
 from .learner import OffPolicyLearner, default_reward_model
 from .selection import MIN_ESS, difference_bound
-from .support import effective_sample_size, is_off_one, standard_error
+from .support import is_off_one, standard_error
 
 
 class _NoPatienceLeft(Exception):
@@ -45,8 +45,8 @@ class EarlyStopping:
         the bound is the estimate itself. A bound, since learning can drive up the estimate and its
         error together.
     min_ess : float, at least 0
-        An epoch whose policy has a smaller effective sample size on the held-out rounds is never
-        the best one, as in `select`.
+        An epoch whose policy has fewer effective rounds of change, the `ess_change` of `select`, on
+        the held-out rounds is never the best one.
     patience : int, optional
         Stop after so many epochs in a row without a new best one. If not given, all epochs are
         trained, and only the best is kept.
@@ -66,8 +66,8 @@ class EarlyStopping:
         The fitted learner, with the weights of the last epoch.
     history_ : dict of str to list of float
         That of `learner_`, and under ``"held_out"`` the bound before the first epoch and after
-        each; minus infinity where the mean weight is not 1 or the effective sample size is below
-        `min_ess`, and the bound means nothing.
+        each; minus infinity where the mean weight is not 1 or `ess_change` is below `min_ess`,
+        and the bound means nothing.
 
     Raises
     ------
@@ -220,10 +220,10 @@ def _why_not_eligible(terms: Terms, min_ess: float) -> str:
             "feedback.support_report(), estimate the propensities (opl.estimate_propensities), or "
             "stay close to the logging policy (opl.regularised)"
         )
-    ess = effective_sample_size(terms.weight)
+    ess = ess_of_change(terms)
     if ess < min_ess:
         return (
-            f"the effective sample size is {ess:.3g}, below min_ess={min_ess:g}, of "
+            f"the effective rounds of the change are {ess:.3g}, below min_ess={min_ess:g}, of "
             f"{len(terms.weight):,} held-out rounds. Hold out more, lower min_ess, or stay close "
             "to the logging policy (opl.regularised)"
         )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_ROUNDING = 1e-6  # of weights, whose policy may be in single precision
+
+
 def evaluate(
     policy: Any,
     feedback: BanditFeedback,
@@ -157,6 +160,18 @@ def diagnostics(terms: Terms) -> dict[str, float]:
     shown = weight_diagnostics(terms.weight)
     del shown["mean_weight_se"]
     return {**shown, "ess_reward": effective_sample_size(terms.weight * terms.reward)}
+
+
+def ess_of_change(terms: Terms) -> float:
+    """Effective number of rounds, or users, that show what a policy does more than the log.
+
+    That of ``(w − 1)₊``: where π agrees with ``π_0`` the weight is near 1, and such rounds say
+    nothing of the change, however many they are. Infinite for a policy that changes nothing.
+    """
+    more = np.where(terms.weight > 1 + _ROUNDING, terms.weight - 1, 0)
+    if terms.user is not None:
+        more = np.bincount(terms.user, more)
+    return effective_sample_size(more) if more.any() else math.inf
 
 
 def check_confidence(confidence: float) -> None:

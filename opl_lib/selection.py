@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from .checks import check_number
 from .estimators import Estimator, Terms, as_estimator
-from .evaluation import check_confidence, diagnostics, estimate, policy_terms
+from .evaluation import check_confidence, diagnostics, ess_of_change, estimate, policy_terms
 from .feedback import BanditFeedback, check_feedback, user_numbers
 from .intervals import Interval
 from .learner import default_reward_model
-from .support import effective_sample_size, is_off_one, per_user, standard_error
+from .support import is_off_one, per_user, standard_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,10 +41,12 @@ class Selection:
         Every candidate's policy. The logging policy is not among them: a log does not hold it.
     table : pandas.DataFrame
         All candidates on the selection part, best first: ``policy_value``; ``difference``, the
-        estimate of ``V(π) − V(π_0)``, its ``std_error`` and ``lower_bound``; the diagnostics of
-        `evaluate`; and ``eligible``, which is False where the bound means nothing: the mean weight
-        is not 1, or `ess` is below `min_ess`. The estimates of the first rows are too high, as
-        those of the best of many are.
+        estimate of ``V(π) − V(π_0)``, its ``std_error`` and ``lower_bound``; ``ess_change``, the
+        effective number of rounds (of users, if the log knows them) that show what the policy does
+        more often than the log, that of ``(w − 1)₊``; the diagnostics of `evaluate`; and
+        ``eligible``, which is False where the bound means nothing: the mean weight is not 1, or
+        `ess_change` is below `min_ess`. The estimates of the first rows are too high, as those of
+        the best of many are.
     report : pandas.DataFrame
         The chosen one on the report part, which had no say in the choice: rows ``policy``,
         ``logging`` and ``difference``, with ``value``, ``std_error``, ``ci_lower``, ``ci_upper``.
@@ -53,7 +55,7 @@ class Selection:
     confidence : float
         Of all lower bounds together, and of the intervals in `report`.
     min_ess : float
-        The effective sample size below which no bound was believed.
+        The `ess_change` below which no bound was believed.
     n_rounds : tuple of three int
         Rounds of the three parts: fit, selection, report.
     """
@@ -79,16 +81,16 @@ class Selection:
 
     def __repr__(self) -> str:
         fit, selection, report = (f"{n:,}" for n in self.n_rounds)
-        shown = self.table[["difference", "lower_bound", "mean_weight", "ess"]]
+        shown = self.table[["difference", "lower_bound", "mean_weight", "ess_change"]]
         lines = [
             f"Selection(best={self.best!r}, {self.confidence:.0%} confidence, by {self.estimator})",
             f"fitted on {fit} rounds, selected on {selection}:",
             shown.to_string(float_format="{:,.3f}".format),
         ]
-        for name, ess in self.table.ess[~self.table.eligible].items():
+        for name, ess in self.table.ess_change[~self.table.eligible].items():
             why = "with a mean weight off 1"
             if ess < self.min_ess:
-                why = f"on {ess:,.1f} effective rounds, fewer than {self.min_ess:g},"
+                why = f"on {ess:,.1f} effective rounds of the change, fewer than {self.min_ess:g},"
             lines.append(f"  ! {name} is not eligible: {why} no bound holds")
         if self.best == LOGGING:
             lines.append("no candidate is surely better than the logging policy: keep it")
@@ -138,9 +140,9 @@ def select(
         With this probability all the lower bounds hold together. With K candidates each bound fails
         with probability ``(1 − confidence) / K`` (Bonferroni), so that many candidates buy no luck.
     min_ess : float, at least 0
-        A candidate whose effective sample size on the selection part is smaller is not eligible:
-        where a few rounds have nearly all the weight, their spread does not show the error. 0 lets
-        every candidate in.
+        A candidate whose `ess_change` on the selection part is smaller is not eligible: where a few
+        rounds bear nearly all that is new, their spread does not show the error. 0 lets every
+        candidate in.
     interval : {"student_t", "normal", "bootstrap", "empirical_bernstein"}
         How bounds are made; see `evaluate`.
     fractions : tuple of three floats
@@ -175,8 +177,8 @@ def select(
     the chosen policy is worse than it with probability at most ``1 − confidence``, as far as the
     interval is right. ``"student_t"``, ``"normal"`` and ``"bootstrap"`` are right for many rows and
     weights without rare giants. With giants they fail, and in the worst way: a log that misses them
-    has a small spread, and the largest bound seeks out such candidates. Hence `min_ess`; its
-    default was chosen in worlds that this library's book does not report on. Rows are taken to be
+    has a small spread, and the largest bound seeks out such candidates. Hence `min_ess`, which
+    makes this rare, and cannot exclude it. Rows are taken to be
     independent, or users, if the log has a `user_id`; without it the rows of a user who came back
     count as if each were of another, and the bounds are too high.
 
@@ -350,7 +352,7 @@ def difference_bound(
     """Lower bound of ``V(π) − V(π_0)``, and whether the weights let it be trusted."""
     lower, _ = how.bounds(estimator, terms.against_logging(), tail)
     off = is_off_one(float(terms.weight.mean()), standard_error(terms.weight))
-    few = effective_sample_size(terms.weight) < min_ess
+    few = ess_of_change(terms) < min_ess
     return lower, not (off or few or math.isnan(lower))
 
 
@@ -365,6 +367,7 @@ def _judge(
         "difference": float(paired.mean()),
         "std_error": standard_error(per_user(paired, terms.user)),
         "lower_bound": lower,
+        "ess_change": ess_of_change(terms),
         **diagnostics(terms),
         "eligible": eligible,
     }

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from opl_lib.experiments import read_table, rehearsal, run
-from opl_lib.experiments.atlas import TEMPERATURES, WORLDS, Setting
-from opl_lib.experiments.rehearsal import BoundsCell, RehearsalCell
+from opl_lib.experiments.atlas import TEMPERATURES, Setting
+from opl_lib.experiments.rehearsal import REHEARSED, BoundsCell, RehearsalCell
 from opl_lib.logging_policies import epsilon_greedy
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setitem(WORLDS, "tiny", Setting(epsilon_greedy(0.5), n_actions=4))
+    monkeypatch.setitem(REHEARSED, "tiny", Setting(epsilon_greedy(0.5), n_actions=4))
 
 
 def test_cells_of_another_kind_are_not_taken_for_ones_own(tmp_path):
@@ -26,7 +26,7 @@ def test_cells_of_another_kind_are_not_taken_for_ones_own(tmp_path):
 
 def test_a_rehearsal_is_graded_by_the_truth():
     """What `select` says of one log, again from its bounds and their truths."""
-    world = WORLDS["tiny"].world(rehearsal.WORLD_SEED)
+    world = REHEARSED["tiny"].world(rehearsal.WORLD_SEED)
     (row,) = RehearsalCell("tiny", 2_000).run((3,))
     (selection,) = rehearsal.selections([world], 2_000, [3])
     assert row["best"] == selection.best
@@ -41,13 +41,13 @@ def test_a_rehearsal_is_graded_by_the_truth():
 
 
 def test_bounds_are_shown_whatever_they_rest_on(monkeypatch):
-    monkeypatch.setitem(WORLDS, "tiny", Setting(epsilon_greedy(0.05), n_actions=4))
+    monkeypatch.setitem(REHEARSED, "tiny", Setting(epsilon_greedy(0.05), n_actions=4))
     rows = BoundsCell("tiny", 400).run((5,))
     assert len(rows) == len(rehearsal.OBJECTIVES) * len(TEMPERATURES)
-    assert min(row["ess"] for row in rows) < 10
-    world = WORLDS["tiny"].world(5)
+    assert min(row["ess_change"] for row in rows) < 10
+    world = REHEARSED["tiny"].world(5)
     (selection,) = rehearsal.selections([world], 400, [5])
     for row in rows:
         judged = selection.table.loc[row["candidate"]]
         assert row["lower_bound"] == judged.lower_bound
-        assert row["eligible"] >= judged.eligible == (row["eligible"] and judged.ess >= 10)
+        assert row["eligible"] >= judged.eligible == (row["eligible"] and judged.ess_change >= 10)

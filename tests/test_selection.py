@@ -1,5 +1,7 @@
 """Selection: bounds by hand, who wins, what is fitted where, error rates, what is rejected."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -180,12 +182,30 @@ def test_a_bound_that_rests_on_two_rounds_counts_only_if_asked_for():
         return opl.select({"other": other}, [log] * 3, reward_model=Optimist(), **settings)
 
     bold, cautious = choose(min_ess=2), choose()
-    assert bold.table.ess["other"] == pytest.approx(2)
+    assert bold.table.ess_change["other"] == pytest.approx(2)
     assert (bold.best, cautious.best) == ("other", "logging")
     assert bold.table.lower_bound["other"] == cautious.table.lower_bound["other"] > 0
     assert (bold.min_ess, cautious.min_ess) == (2, 10)
-    assert "! other is not eligible: on 2.0 effective rounds, fewer than 10," in repr(cautious)
+    assert "! other is not eligible: on 2.0 effective rounds of the change" in repr(cautious)
     assert "not eligible" not in repr(bold)
+
+
+@pytest.mark.parametrize("users", [False, True])
+def test_effective_rounds_are_those_of_the_change_by_hand(users, parts):
+    """Agreement with the log, however much of it there is, says nothing of a change."""
+    to_fit, to_select, to_report = parts
+    user = np.arange(400) // 4
+    if users:
+        to_select = dataclasses.replace(to_select, user_id=user)
+    near = table_policy(0.9 * PI_0 + 0.1 * GOOD)
+    chosen = opl.select({"near": near}, [to_fit, to_select, to_report], estimator="ips", min_ess=0)
+    pi = near(to_select.context, None)[np.arange(400), to_select.action]
+    more = np.maximum(pi / to_select.pscore - 1, 0)
+    more = np.bincount(user, more) if users else more
+    by_hand = more.sum() ** 2 / np.square(more).sum()
+    assert chosen.table.ess_change["near"] == pytest.approx(by_hand)
+    assert chosen.table.ess["near"] > 390 > 2 * by_hand / (1 if users else 2)
+    assert chosen.table.ess_change["logging"] == np.inf
 
 
 def test_doing_nothing_needs_no_effective_rounds(parts):

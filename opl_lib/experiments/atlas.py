@@ -57,11 +57,14 @@ class Setting:
         )
 
 
+@dataclass(frozen=True)
 class Digits(Setting):
-    """`DigitsWorld`, with a logging policy that is half a weak classifier, half uniform."""
+    """`DigitsWorld`, whose logging policy is `alpha` times a weak classifier, the rest uniform."""
+
+    alpha: float = 0.5
 
     def world(self, seed: int) -> World:
-        return DigitsWorld(alpha=0.5, random_state=seed)
+        return DigitsWorld(alpha=self.alpha, random_state=seed)
 
 
 WORLDS = {

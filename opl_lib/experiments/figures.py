@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from .atlas import LEARNERS, WORLDS, MapCell
 from .cells import Cell
-from .rehearsal import BoundsCell, RehearsalCell
+from .rehearsal import REHEARSED, BoundsCell, RehearsalCell
 
 OBJECTIVES = ("ips", "dr", "regression")
 N_ROUNDS = (2_000, 5_000, 10_000, 15_000, 20_000)
@@ -89,9 +89,7 @@ def _same_updates(objective: str) -> Cell:
 
 
 def _rehearsed(kind: type[RehearsalCell]) -> list[RehearsalCell]:
-    """Every world of the map but the short log, with lengths of its own."""
-    worlds = [world for world in WORLDS if world != "short log"]
-    return [kind(world, n) for world in worlds for n in (2_000, 8_000)]
+    return [kind(world, n) for world in REHEARSED for n in (2_000, 8_000)]
 
 
 _PUBLISHED, _MANY = tuple(range(5)), tuple(range(20))
@@ -165,6 +163,6 @@ EXPERIMENTS = {
     "rehearsal": Experiment(
         "how often a selected policy is worse than the logging policy",
         tuple(_rehearsed(RehearsalCell)),
-        tuple(range(100)),
+        tuple(range(200, 300)),
     ),
 }
