@@ -131,8 +131,8 @@ def test_an_untrained_policy_is_not_handed_out_in_silence(log):
 
     stopping = opl.EarlyStopping(FarFromTheLog(), min_ess=500)
     message = (
-        r"no epoch has a bound .*After epoch 0, the effective rounds of the change are \d\d\.\d, below "
-        r"min_ess=500, of 200 held-out rounds\. Hold out more, lower min_ess"
+        r"no epoch has a bound .*After epoch 0, the effective rounds of the change are \d\d\.\d, "
+        r"below min_ess=500, of 200 held-out rounds\. Hold out more, lower min_ess"
     )
     with pytest.warns(opl.PolicyWarning, match=message):
         stopped = stopping.fit(log)
