@@ -218,7 +218,7 @@ def test_a_watch_follows_one_fit(small_log):
 def test_it_can_watch_an_early_stop(small_log):
     watch = opl.Watch(small_log[:40])
     learner = opl.OffPolicyLearner("ips", epochs=3, hidden=(5,), dim_embedding=3)
-    stopped = opl.EarlyStopping(learner).fit(small_log, watch.callbacks)
+    stopped = opl.EarlyStopping(learner, min_ess=0).fit(small_log, watch.callbacks)
     assert {"held_out", "held_out_estimate"} < set(stopped.history_)
     assert len(watch.table) == len(stopped.history_["held_out"])
 
