@@ -1,4 +1,6 @@
-"""Time to a policy value: the library, the article's loop, obp and Vowpal Wabbit; served greedily.
+"""Time to a policy value: the library, the article's loop, obp and Vowpal Wabbit, served greedily.
+
+Sampled softmax against the exact one is compared by the value of the softmax itself.
 
 All learn from the same log with settings of their own (`learners`), for a fixed time. The clock is
 the processor time of the one thread that learns, fits of reward models included; it stands still

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from .checks import check_number
 from .environments import World
-from .feedback import BanditFeedback
 
 
 class DigitsWorld(World):
@@ -46,7 +45,8 @@ class DigitsWorld(World):
         The images of evaluation.
     log_context : array of shape (1797 - n_classifier_rows - n_eval_contexts, 64)
         The images of logs. A log draws from them with replacement, so it may be of any length, but
-        a long one shows each image many times.
+        a long one shows each image many times. Its `user_id` is the image's row number here: an
+        image that comes back is like a visitor who does, and no evidence about other images.
 
     See Also
     --------
@@ -117,29 +117,12 @@ class DigitsWorld(World):
             f"n_eval_contexts={len(self.eval_context)}, random_state={self.random_state})"
         )
 
-    def sample(self, n_rounds: int, random_state: int | None = None) -> BanditFeedback:
-        """Draw a log, as every world does; its `user_id` is the image.
-
-        An image that is shown twice is like a visitor who comes back: in one part of a log only,
-        when that is split for `select`, and no further evidence about other images.
-
-        Parameters
-        ----------
-        n_rounds : int, at least 1
-            Length of the log.
-        random_state : int, optional
-            Fixes this log. If not given, each call continues the world's own stream.
-
-        Returns
-        -------
-        BanditFeedback
-        """
-        log = super().sample(n_rounds, random_state)
-        number = {image.tobytes(): row for row, image in enumerate(self.log_context)}
-        return replace(log, user_id=[number[image.tobytes()] for image in log.context])
-
     def _draw_context(self, n_rounds: int, rng: np.random.RandomState) -> np.ndarray:
         return self.log_context[rng.randint(len(self.log_context), size=n_rounds)]
+
+    def _user_id(self, context: np.ndarray) -> list[int]:
+        number = {image.tobytes(): row for row, image in enumerate(self.log_context)}
+        return [number[image.tobytes()] for image in context]
 
     def _expected_reward(self, context: np.ndarray, action: np.ndarray | None) -> np.ndarray:
         labels = np.array([self._label(row, image) for row, image in enumerate(context)])

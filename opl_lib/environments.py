@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,10 @@ class World:
 
     def _expected_reward(self, context: np.ndarray, action: np.ndarray | None) -> np.ndarray:
         raise NotImplementedError
+
+    def _user_id(self, context: np.ndarray) -> Sequence[int] | None:
+        """Who comes back; None in a world of ever new visitors."""
+        return None
 
     @property
     def n_actions(self) -> int:
@@ -121,6 +125,7 @@ class World:
             reward=rng.binomial(n=1, p=self._expected_reward_of(context, action)),
             pscore=pscore,
             action_context=self.action_context,
+            user_id=self._user_id(context),
         )
 
     def policy_value(self, policy: Any, context: np.ndarray | None = None) -> float:
