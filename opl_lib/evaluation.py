@@ -166,12 +166,15 @@ def ess_of_change(terms: Terms) -> float:
     """Effective number of rounds, or users, that show what a policy does more than the log.
 
     That of ``(w − 1)₊``: where π agrees with ``π_0`` the weight is near 1, and such rounds say
-    nothing of the change, however many they are. Infinite for a policy that changes nothing.
+    nothing of the change, however many they are. Infinite for a policy that changes nothing, 0 for
+    one of whose change the log shows nothing.
     """
+    if (np.abs(terms.weight - 1) <= _ROUNDING).all():
+        return math.inf
     more = np.where(terms.weight > 1 + _ROUNDING, terms.weight - 1, 0)
     if terms.user is not None:
         more = np.bincount(terms.user, more)
-    return effective_sample_size(more) if more.any() else math.inf
+    return effective_sample_size(more)
 
 
 def check_confidence(confidence: float) -> None:

@@ -208,6 +208,15 @@ def test_effective_rounds_are_those_of_the_change_by_hand(users, parts):
     assert chosen.table.ess_change["logging"] == np.inf
 
 
+def test_a_change_that_the_log_does_not_show_rests_on_nothing(parts):
+    """The candidate moves a little of every item's share to one that was never logged."""
+    four = [dataclasses.replace(log, action_context=np.eye(4)) for log in parts]
+    pi = np.column_stack([0.99 * PI_0, [0.01, 0.01]])
+    chosen = opl.select({"unseen": table_policy(pi)}, four, estimator="ips")
+    assert chosen.table.ess_change["unseen"] == 0
+    assert not chosen.table.eligible["unseen"]
+
+
 def test_doing_nothing_needs_no_effective_rounds(parts):
     chosen = opl.select({"good": table_policy(GOOD)}, parts, estimator="ips", min_ess=10_000)
     assert chosen.best == "logging"
