@@ -55,9 +55,9 @@ def naive_step(way: str, n_actions: int, batch_size: int) -> Callable[[], None]:
 
 def library_step(way: str, n_actions: int, batch_size: int) -> Callable[[], None]:
     """A pass of the library, as the training loop calls it."""
-    from opl_lib import passes
+    from opl_lib.learning import steps as passes
+    from opl_lib.learning.stacks import stack_models
     from opl_lib.objectives import Batch, get_objective
-    from opl_lib.stacks import stack_models
 
     log = make_log(batch_size, n_actions)
     stack = stack_models([opl.TwoTower.mlp(log.dim_context, log.dim_action_context)])

@@ -22,9 +22,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
 
 import pandas as pd
+from experiments.runner import machine, write_atomically
 from measure import in_fresh_process
-
-from opl_lib.experiments.runner import machine, write_atomically
 
 BENCHMARKS = {
     "steps": "a training step against the article's loop",

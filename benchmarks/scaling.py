@@ -15,7 +15,7 @@ import torch
 from measure import interleaved, row
 from steps import library
 
-from opl_lib.passes import encodes_by_round
+from opl_lib.learning.steps import encodes_by_round
 
 N_SAMPLED = 256
 # Above so many logits, the exact step would only show how much memory it takes.

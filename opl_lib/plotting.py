@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,13 +34,12 @@ COLORS = {
     "likelihood": "#117733",
     "avg": "#888888",
 }
-_REFERENCE_STYLES = {
+REFERENCE_STYLES = {
     "optimum": "-",
     "best constant item": "-.",
     "logging": "--",
     "uniform": ":",
 }
-_AXIS_NAMES = {"n_rounds": "rounds in the log", "n_actions": "items", "batch_size": "batch size"}
 _DIAGNOSES = {
     "estimate": "estimate of V(π)",
     "mean_weight": "mean weight",
@@ -116,7 +114,7 @@ def plot_estimates(
             ends = [group - 0.38, group + 0.38]
             ax.plot([true_values[policy]] * 2, ends, "k", lw=2, label="true value")
     for name, value in (references or {}).items():
-        ax.axvline(value, color="0.35", lw=1, ls=_REFERENCE_STYLES.get(name, "--"), label=name)
+        ax.axvline(value, color="0.35", lw=1, ls=REFERENCE_STYLES.get(name, "--"), label=name)
     ax.set_yticks(range(len(tables)), tables)
     ax.invert_yaxis()
     ax.set_xlabel("estimated policy value V(π), with interval")
@@ -129,7 +127,7 @@ def plot_estimates(
 def draw_references(ax: Axes, references: Mapping[str, float]) -> None:
     """Horizontal lines for the policies that every learned policy is compared with."""
     for name, value in references.items():
-        ax.axhline(value, color="0.35", lw=1, ls=_REFERENCE_STYLES.get(name, "--"), label=name)
+        ax.axhline(value, color="0.35", lw=1, ls=REFERENCE_STYLES.get(name, "--"), label=name)
 
 
 def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -164,70 +162,6 @@ def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("share that was shown")
     ax.legend(frameon=False)
     return ax
-
-
-def plot_sweep(
-    panels: Mapping[str, pd.DataFrame],
-    x: str,
-    values: str | Sequence[str] = "softmax_value",
-    points: pd.DataFrame | None = None,
-) -> np.ndarray:
-    """Draw tables of the experiments: values over a setting, one colour an objective.
-
-    Lines are means over seeds, and bands their 95 % Student-t intervals. The grey lines are the
-    means of the reference values over the same seeds.
-
-    Parameters
-    ----------
-    panels : mapping of str to DataFrame
-        Tables of `opl_lib.experiments`, one row a cell and seed, by the title of their panel.
-    x : str
-        The setting that varies, a column of numbers above 0; its axis is logarithmic.
-    values : str or sequence of str
-        The column to draw, the same in all panels or one for each.
-    points : DataFrame, optional
-        Published values, with columns called `x`, ``objective``, ``policy_value`` and
-        ``half_width``, of an error bar; each is drawn where its objective is.
-
-    Returns
-    -------
-    array of matplotlib Axes, of shape (n_panels,)
-    """
-    columns = [values] * len(panels) if isinstance(values, str) else values
-    size = {"figsize": (2 + 2.5 * len(panels), 3.6), "layout": "constrained"}
-    fig, axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, **size)
-    for ax, (title, table), column in zip(axes[0], panels.items(), columns, strict=True):
-        for objective, rows in table.groupby("objective", sort=False):
-            color = COLORS.get(objective)
-            low, mean, high = _mean_and_band(rows.groupby(x)[column])
-            ax.plot(mean, color=color, marker="o", ms=3, label=objective)
-            ax.fill_between(mean.index, low, high, color=color, alpha=0.2, lw=0)
-            if points is not None:
-                there = points[points["objective"] == objective]
-                style = {"fmt": "D", "ms": 5, "lw": 1, "mfc": "white", "color": color}
-                bars = there["half_width"]
-                ax.errorbar(there[x], there["policy_value"], bars, label="published", **style)
-        for name, style in _REFERENCE_STYLES.items():
-            mean = table.groupby(x)[name.replace(" ", "_")].mean()
-            ax.plot(mean, color="0.35", lw=1, ls=style, label=name)
-        ticks = sorted(table[x].unique())
-        ax.set(title=title, xlabel=_AXIS_NAMES.get(x, x), xscale="log")
-        ax.set_xticks(ticks, [f"{t / 1000:g}k" if t >= 1000 else f"{t:g}" for t in ticks])
-        ax.tick_params(axis="x", rotation=45)
-        ax.minorticks_off()
-    axes[0, 0].set_ylabel("policy value V(π)")
-    shown = [pair for ax in axes[0] for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
-    handles = {label: handle for handle, label in shown}
-    last = ["published", *_REFERENCE_STYLES]
-    names = sorted(handles, key=lambda name: last.index(name) if name in last else -1)
-    fig.legend([handles[name] for name in names], names, loc="outside right", frameon=False)
-    return axes[0]
-
-
-def _mean_and_band(by_setting: Any) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Lower end of the 95 % band, mean over seeds, and upper end, from grouped values."""
-    half = by_setting.sem() * stdtrit(by_setting.count() - 1, 0.975)
-    return by_setting.mean() - half, by_setting.mean(), by_setting.mean() + half
 
 
 def plot_diagnosis(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:

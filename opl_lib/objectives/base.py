@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from ..feedback import BanditFeedback
+    from ..logs.feedback import BanditFeedback
 
 
 class Batch(NamedTuple):

@@ -1,0 +1,1 @@
+"""A fit: learner, loop, steps, stacks, reward models."""

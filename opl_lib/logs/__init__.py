@@ -1,0 +1,1 @@
+"""What was logged: feedback, propensities, support, clusters, Open Bandit."""

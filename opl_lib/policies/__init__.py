@@ -1,0 +1,1 @@
+"""What is served: towers, the two-tower policy, two stages, the item index."""

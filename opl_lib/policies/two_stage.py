@@ -1,0 +1,103 @@
+"""A policy in two stages: draw a cluster of items, then show its best item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..checks import integers
+from ..logs.clusters import check_clusters
+from ..protocols import (
+    action_probabilities,
+    for_items,
+    policy_function,
+    reward_function,
+    reward_predictions,
+)
+
+
+@dataclass(frozen=True)
+class TwoStagePolicy:
+    """Draw a cluster from a policy, and show its item with the largest predicted reward.
+
+    Parameters
+    ----------
+    policy : policy
+        Its probabilities are summed over each cluster.
+    reward_model : reward model
+        Fitted; with ``predict_reward(context, action_context)``.
+    cluster : sequence of int, of length n_actions
+        Cluster of every item.
+
+    Raises
+    ------
+    TypeError
+        At construction, if `policy` is no policy or `reward_model` no reward model.
+    ValueError
+        At construction, if `cluster` does not hold integers.
+
+    References
+    ----------
+    Saito, Yao and Joachims, "POTEC: Off-Policy Learning for Large Action Spaces via Two-Stage
+    Policy Decomposition", ICLR 2025, with a deterministic second stage.
+    """
+
+    policy: Any
+    reward_model: Any
+    cluster: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if self.policy is not None:  # which is uniform
+            policy_function(self.policy)
+        reward_function(self.reward_model)
+        integers("cluster", self.cluster)
+
+    def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        """Probabilities of all items, above 0 for one item a cluster.
+
+        Parameters
+        ----------
+        context : array of shape (n, dim_context)
+        action_context : array of shape (n_actions, dim_action_context)
+            The items that `cluster` is for.
+
+        Returns
+        -------
+        array of shape (n, n_actions)
+            Rows sum to 1.
+
+        Raises
+        ------
+        ValueError
+            If `cluster` is not one integer an item of `action_context`.
+        """
+        cluster = check_clusters(self.cluster, len(action_context))
+        pi = action_probabilities(self.policy, context, action_context)
+        q_hat = reward_predictions(self.reward_model, context, action_context)
+        two_stages, rows = np.zeros_like(pi), np.arange(len(pi))
+        for label in np.unique(cluster):
+            items = np.flatnonzero(cluster == label)
+            best = items[q_hat[:, items].argmax(axis=1)]
+            two_stages[rows, best] = pi[:, items].sum(axis=1)
+        return two_stages
+
+    @property
+    def at_temperature(self) -> Callable[[float], TwoStagePolicy]:
+        """Function to the same two stages with clusters drawn at a temperature; 0 is greedy.
+
+        It is there if `policy` has it; else an AttributeError says so.
+        """
+        change = getattr(self.policy, "at_temperature", None)
+        if change is None:
+            raise AttributeError(
+                f"the first stage, {type(self.policy).__name__}, has no at_temperature: make "
+                "a TwoStagePolicy of one that has, such as a TwoTowerPolicy."
+            )
+        return lambda temperature: replace(self, policy=change(temperature))
+
+    def for_items(self, action_context: np.ndarray) -> TwoStagePolicy:
+        """The same policy, whose first stage has encoded these items once, if it can do so."""
+        return replace(self, policy=for_items(self.policy, action_context))

@@ -1,0 +1,103 @@
+"""How often a selection goes wrong, over many logs of a world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+from ..checks import check_number
+from ..logs.feedback import BanditFeedback
+from .select import LOGGING, Selection, _progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def rehearse(
+    choose: Callable[[BanditFeedback], Selection],
+    world: Any,
+    n_rounds: int,
+    n_logs: int = 100,
+    progress: bool | None = None,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Repeat a selection over many logs of a world, and see how often it goes wrong.
+
+    Parameters
+    ----------
+    choose : callable
+        From a log to a `Selection`, such as ``lambda log: opl.select(candidates, log)``.
+    world : SyntheticWorld or DigitsWorld
+        Where the true values are known: anything with ``sample(n_rounds, random_state)``,
+        ``policy_value(policy)`` and ``logging_policy``.
+    n_rounds : int, at least 1
+        Length of each log.
+    n_logs : int, at least 1
+        Number of logs.
+    progress : bool, optional
+        Show a progress bar. If not given, on a terminal only.
+    random_state : int
+        Log k is drawn with seed ``random_state + k``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a log. ``best``: what was chosen; ``difference``: its true ``V(π) − V(π_0)``;
+        ``reported``, ``ci_lower``, ``ci_upper``: what the report part said of it. ``naive``: the
+        candidate with the largest estimate on the selection part, the logging policy included;
+        ``naive_difference``: its true difference; ``naive_estimate``: what was estimated, on the
+        rows that chose it. ``(table.difference < 0).mean()`` is the rate of policies worse than
+        logging.
+
+    Examples
+    --------
+    >>> import opl_lib as opl
+    >>> world = opl.SyntheticWorld(n_actions=5, dim_context=5, dim_action_context=5, random_state=0)
+    >>> candidates = {f"epsilon {e}": opl.epsilon_greedy(e) for e in (0.3, 0.6, 0.9)}
+    >>> table = opl.rehearse(
+    ...     lambda log: opl.select(candidates, log, estimator="ips"), world, n_rounds=500, n_logs=20
+    ... )
+    >>> bool((table.difference < 0).mean() <= (table.naive_difference < 0).mean())
+    True
+    """
+    import pandas as pd
+
+    if not callable(choose):
+        raise TypeError(
+            "choose must be a function from a log to a Selection, such as "
+            f"lambda log: opl.select(candidates, log); got {type(choose).__name__}."
+        )
+    check_number("n_rounds", n_rounds, Integral, least=1)
+    check_number("n_logs", n_logs, Integral, least=1)
+    check_number("random_state", random_state, Integral, least=0)
+    logging_value = world.policy_value(world.logging_policy)
+    rows = []
+    with _progress_bar("rehearse", n_logs, progress) as bar:
+        for k in range(n_logs):
+            selection = choose(world.sample(n_rounds, random_state=random_state + k))
+            rows.append(graded(selection, world, logging_value))
+            bar.update()
+    return pd.DataFrame(rows)
+
+
+def graded(selection: Selection, world: Any, logging_value: float) -> dict[str, Any]:
+    """What was chosen, what it is truly worth, and what was said of it: a row of `rehearse`."""
+
+    def truth(name: str) -> float:
+        if name == LOGGING:
+            return 0.0
+        return world.policy_value(selection.policies[name]) - logging_value
+
+    naive = str(selection.table.difference.idxmax())
+    reported = selection.report.loc["difference"]
+    return {
+        "best": selection.best,
+        "difference": truth(selection.best),
+        "reported": reported.value,
+        "ci_lower": reported.ci_lower,
+        "ci_upper": reported.ci_upper,
+        "naive": naive,
+        "naive_difference": truth(naive),
+        "naive_estimate": selection.table.difference[naive],
+    }

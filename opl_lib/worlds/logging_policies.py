@@ -1,0 +1,148 @@
+"""Logging policies: callables ``(context, action_context) -> probabilities``.
+
+Each returns probabilities of shape (n_rounds, n_actions), never logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+
+from ..checks import check_number
+
+
+@dataclass(frozen=True)
+class uniform:
+    """Show every item with the same probability, ``pi_0(a|x) = 1/n_actions``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opl_lib as opl
+    >>> opl.uniform()(np.zeros((1, 2)), np.zeros((4, 2)))
+    array([[0.25, 0.25, 0.25, 0.25]])
+    """
+
+    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        return np.full((len(context), len(action_context)), 1 / len(action_context))
+
+
+@dataclass(frozen=True)
+class epsilon_greedy:
+    """Show the item with the largest inner product with the context, else one at random.
+
+    The best item has probability ``1 - epsilon + epsilon/n_actions``, every other item
+    ``epsilon/n_actions``.
+
+    Parameters
+    ----------
+    epsilon : float in (0, 1]
+        Share of rounds that explore. At 0 the other items could never be logged.
+
+    Raises
+    ------
+    ValueError
+        If `epsilon` is out of range, or contexts and items have different numbers of features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opl_lib as opl
+    >>> opl.epsilon_greedy(0.2)(np.array([[1.0, 0.0]]), np.eye(2))
+    array([[0.9, 0.1]])
+    """
+
+    epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon <= 1:
+            raise ValueError(
+                f"epsilon must be in (0, 1]; got {self.epsilon}. At 0 the log has no support "
+                "outside one item per context."
+            )
+
+    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        pi = np.full((len(context), len(action_context)), self.epsilon / len(action_context))
+        best = _inner_products(context, action_context).argmax(axis=1)
+        pi[np.arange(len(pi)), best] += 1 - self.epsilon
+        return pi
+
+
+@dataclass(frozen=True)
+class epsilon_greedy_as_published:
+    """The epsilon-greedy function with its probabilities taken for logits, as in the article.
+
+    ``obp`` 0.5 applies a softmax to whatever its logging policy returns. An epsilon-greedy function
+    that already returns probabilities is flattened by it to nearly uniform.
+
+    Parameters
+    ----------
+    epsilon : float in (0, 1]
+        As in `epsilon_greedy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opl_lib as opl
+    >>> rng = np.random.default_rng(0)
+    >>> context, items = rng.normal(size=(1, 5)), rng.uniform(size=(10, 5))
+    >>> opl.epsilon_greedy(0.1)(context, items).max().round(3)
+    np.float64(0.91)
+    >>> opl.epsilon_greedy_as_published(0.1)(context, items).max().round(3)
+    np.float64(0.215)
+    """
+
+    epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        epsilon_greedy(self.epsilon)
+
+    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        return _softmax(epsilon_greedy(self.epsilon)(context, action_context))
+
+
+@dataclass(frozen=True)
+class softmax:
+    """Show items with probability proportional to ``exp(<context, item> / temperature)``.
+
+    Parameters
+    ----------
+    temperature : float above 0
+        Large is nearly uniform, small is nearly greedy.
+
+    Raises
+    ------
+    ValueError
+        If `temperature` is not above 0, or contexts and items have different numbers of features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opl_lib as opl
+    >>> opl.softmax(1.0)(np.array([[1.0, 0.0]]), np.eye(2)).round(3)
+    array([[0.731, 0.269]])
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature, Real, above=0)
+
+    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        return _softmax(_inner_products(context, action_context) / self.temperature)
+
+
+def _inner_products(context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    if context.shape[1] != action_context.shape[1]:
+        raise ValueError(
+            f"this logging policy takes inner products, but contexts have {context.shape[1]} "
+            f"features and items {action_context.shape[1]}; give both the same number."
+        )
+    return context @ action_context.T
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)

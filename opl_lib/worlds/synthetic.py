@@ -1,0 +1,273 @@
+"""Worlds whose expected reward is known, to see what a log alone cannot show."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..checks import check_number
+from .base import FirstItems, World
+from .logging_policies import uniform
+
+if TYPE_CHECKING:
+    pass
+
+REWARD_FUNCTIONS = ("logistic", "logistic_as_published")
+
+
+class SyntheticWorld(World):
+    """A world with item features, binary rewards and a known expected reward ``q(x, a)``.
+
+    Contexts are standard normal and item features uniform on [0, 1). The logit of a click is
+    bilinear in both, ``x̃ᵀ M ã + θ_x·x̃ + θ_a·ã``, where x̃ and ã carry a leading 1 and all
+    coefficients are uniform on [-1, 1]. This is the world of ``obp``'s logistic reward function,
+    and `to_obp` gives it to ``obp`` as a dataset that draws the same rows.
+
+    Parameters
+    ----------
+    n_actions : int, at least 2
+        Number of items.
+    dim_context, dim_action_context : int, at least 1
+        Number of context and item features.
+    reward_function : {"logistic", "logistic_as_published"}
+        How the logit is standardised before the sigmoid. ``"logistic"`` subtracts its mean and
+        divides by its standard deviation. ``"logistic_as_published"`` follows the source of
+        ``obp`` 0.5.7, which subtracts mean/std and does not divide, so that nearly every q is 0
+        or 1; the article's figures were made there. Both use the exact moments over contexts and
+        items, so that every (x, a) has one q; ``obp`` uses those of each sample instead.
+    logging_policy : callable
+        ``(context, action_context) -> probabilities`` of shape (n_rounds, n_actions).
+    n_eval_contexts : int
+        Number of fixed contexts on which policy values are computed.
+    random_state : int
+        Fixes items, coefficients and the contexts of evaluation.
+    scale : float above 0
+        Multiplies the standardised logit. Small: every q is near 0.5, so rewards are mostly noise.
+        Large: nearly every q is 0 or 1.
+    unexplained : float in [0, 1]
+        Share of the variance between items that their features do not explain. It comes from
+        coefficients that each item draws for itself, so it can be learned from the item's own
+        rounds, and carried to no other item. Use more items than features: with fewer, even a
+        linear item tower tells every item from all others, and can learn it all.
+
+    Attributes
+    ----------
+    action_context : array of shape (n_actions, dim_action_context)
+        The items.
+    eval_context : array of shape (n_eval_contexts, dim_context)
+        The contexts of evaluation, never part of a sampled log.
+    is_new : boolean array of shape (n_actions,)
+        The items that came by `with_new_items`.
+
+    Notes
+    -----
+    A log of a million items needs no array of rounds by items if the logging policy is `uniform`;
+    other logging policies, and all values, are computed a few rows at a time. Beside a few arrays
+    of the size of `action_context`, the world holds one of shape (dim_context + 1, n_actions).
+
+    References
+    ----------
+    Saito et al., "Open Bandit Dataset and Pipeline", NeurIPS Datasets and Benchmarks 2021.
+
+    Examples
+    --------
+    >>> import opl_lib as opl
+    >>> world = opl.SyntheticWorld(logging_policy=opl.epsilon_greedy(0.1))
+    >>> world.sample(1000, random_state=1)
+    BanditFeedback(1,000 rounds, 10 items, mean reward 0.468,
+                   50 context features, 50 item features)
+    >>> references = world.reference_values()
+    >>> round(references["best constant item"], 2), round(references["optimum"], 2)
+    (0.53, 0.62)
+    """
+
+    def __init__(
+        self,
+        n_actions: int = 10,
+        dim_context: int = 50,
+        dim_action_context: int = 50,
+        reward_function: str = "logistic",
+        logging_policy: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+        n_eval_contexts: int = 10_000,
+        random_state: int = 0,
+        scale: float = 1.0,
+        unexplained: float = 0.0,
+    ) -> None:
+        sizes = {
+            "n_actions": (n_actions, 2),
+            "dim_context": (dim_context, 1),
+            "dim_action_context": (dim_action_context, 1),
+            "n_eval_contexts": (n_eval_contexts, 1),
+            "random_state": (random_state, 0),
+        }
+        for name, (value, least) in sizes.items():
+            check_number(name, value, Integral, least=least)
+        if reward_function not in REWARD_FUNCTIONS:
+            raise ValueError(
+                f"reward_function must be one of {REWARD_FUNCTIONS}; got {reward_function!r}."
+            )
+        if logging_policy is not None and not callable(logging_policy):
+            raise ValueError(
+                "logging_policy must be a function of (context, action_context), such as "
+                f"opl.uniform(); got {logging_policy!r}."
+            )
+        check_number("scale", scale, Real, above=0)
+        check_number("unexplained", unexplained, Real, least=0)
+        if unexplained > 1:
+            raise ValueError(f"unexplained must be in [0, 1]; got {unexplained}.")
+        self.reward_function = reward_function
+        self.logging_policy = uniform() if logging_policy is None else logging_policy
+        self.random_state = random_state
+        self.scale, self.unexplained = scale, unexplained
+        self.is_new = np.zeros(n_actions, dtype=bool)
+        self._made_from: tuple[SyntheticWorld, int] | None = None
+
+        rng = np.random.default_rng(random_state)
+        self.action_context = rng.uniform(size=(n_actions, dim_action_context))
+        coefficients = rng.uniform(-1, 1, size=(dim_context + 1, dim_action_context + 1))
+        coefficients[:, 0] += rng.uniform(-1, 1, size=dim_context + 1)
+        coefficients[0, :] += rng.uniform(-1, 1, size=dim_action_context + 1)
+        self._coefficients = coefficients
+        per_item = _per_item(coefficients, self.action_context)
+        self._centre = per_item.mean(axis=1, keepdims=True)
+        self._spread = per_item.std(axis=1, keepdims=True)
+        per_item = self._with_own_effects(per_item, first_item=0)
+        # logit(x, a) = slope[a]·x + intercept[a], with x standard normal: its moments are exact
+        intercept, slope = per_item[0], per_item[1:]
+        mean = intercept.mean()
+        std = np.sqrt((np.square(slope).sum(axis=0) + np.square(intercept - mean)).mean())
+        self._shift, self._std = (mean, std) if reward_function == "logistic" else (mean / std, 1.0)
+        self._intercept, self._slope = self._standardised(per_item)
+
+        self.eval_context = rng.normal(size=(n_eval_contexts, dim_context))
+        self._draws = np.random.RandomState(rng.integers(2**32))
+
+    def __repr__(self) -> str:
+        if self._made_from is not None:
+            return "{!r}.with_new_items({})".format(*self._made_from)
+        return (
+            f"SyntheticWorld(n_actions={self.n_actions}, dim_context={self.dim_context}, "
+            f"dim_action_context={self.action_context.shape[1]}, "
+            f"reward_function={self.reward_function!r}, logging_policy={self.logging_policy}, "
+            f"n_eval_contexts={len(self.eval_context)}, random_state={self.random_state}, "
+            f"scale={self.scale:g}, unexplained={self.unexplained:g})"
+        )
+
+    def with_new_items(self, n_new: int) -> SyntheticWorld:
+        """This world some time later: the same items, and new ones that no log has shown.
+
+        Items keep their numbers and the new ones follow; the expected reward is the same function.
+        The logging policy shows the old items as before, and a new one never, so a seeded sample
+        has the same rounds in both worlds. Policy values are averaged over the same contexts, so
+        that what new items are worth is a difference of two values.
+
+        Parameters
+        ----------
+        n_new : int, at least 1
+            Number of items to add.
+
+        Returns
+        -------
+        SyntheticWorld
+            A new world, whose `is_new` marks the new items; this one stays as it is.
+
+        Examples
+        --------
+        >>> import opl_lib as opl
+        >>> today = opl.SyntheticWorld(n_actions=8, random_state=0)
+        >>> tomorrow = today.with_new_items(2)
+        >>> tomorrow.sample(1000, random_state=1).support_report().n_unsupported
+        2
+        """
+        check_number("n_new", n_new, Integral, least=1)
+        world = copy.copy(self)
+        rng = np.random.default_rng([self.random_state, self.n_actions])
+        items = rng.uniform(size=(n_new, self.action_context.shape[1]))
+        per_item = _per_item(self._coefficients, items)
+        per_item = self._with_own_effects(per_item, first_item=self.n_actions)
+        intercept, slope = self._standardised(per_item)
+        world.action_context = np.concatenate([self.action_context, items])
+        world._intercept = np.concatenate([self._intercept, intercept])
+        world._slope = np.concatenate([self._slope, slope], axis=1)
+        world.is_new = np.concatenate([self.is_new, np.ones(n_new, dtype=bool)])
+        world.logging_policy = FirstItems(self.logging_policy, self.n_actions)
+        world._draws = np.random.RandomState(rng.integers(2**32))
+        world._made_from = (self, n_new)
+        return world
+
+    def to_obp(self, random_state: int = 0) -> Any:
+        """This world as an ``obp.dataset.SyntheticBanditDataset``.
+
+        Its first ``obtain_batch_bandit_feedback(n)`` draws the rows of ``sample(n, random_state)``.
+
+        Parameters
+        ----------
+        random_state : int
+            Seed of the dataset.
+
+        Returns
+        -------
+        obp.dataset.SyntheticBanditDataset
+        """
+        from obp.dataset import SyntheticBanditDataset
+
+        def logging_probabilities(
+            context: np.ndarray, action_context: np.ndarray, random_state: int
+        ):
+            return self.logging_policy(context, action_context)
+
+        def expected_reward(context: np.ndarray, action_context: np.ndarray, random_state: int):
+            return self.expected_reward(context)
+
+        dataset = SyntheticBanditDataset(
+            n_actions=self.n_actions,
+            dim_context=self.dim_context,
+            reward_function=expected_reward,
+            behavior_policy_function=logging_probabilities,
+            random_state=random_state,
+        )
+        dataset.action_context = self.action_context
+        return dataset
+
+    def _draw_context(self, n_rounds: int, rng: np.random.RandomState) -> np.ndarray:
+        return rng.normal(size=(n_rounds, self.dim_context))
+
+    def _expected_reward(self, context: np.ndarray, action: np.ndarray | None) -> np.ndarray:
+        if action is None:
+            return _sigmoid(context @ self._slope + self._intercept)
+        logit = np.einsum("nd,dn...->n...", context, self._slope[:, action])
+        return _sigmoid(logit + self._intercept[action])
+
+    def _with_own_effects(self, per_item: np.ndarray, first_item: int) -> np.ndarray:
+        """Exchange a share of what sets items apart for draws of each item's own."""
+        if self.unexplained == 0:
+            return per_item
+        rng = np.random.default_rng([self.random_state, first_item, 1])
+        own = rng.normal(size=per_item.T.shape).T * self._spread
+        explained = per_item - self._centre
+        return (
+            self._centre
+            + np.sqrt(1 - self.unexplained) * explained
+            + np.sqrt(self.unexplained) * own
+        )
+
+    def _standardised(self, per_item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Intercept and slope of the logit that the sigmoid takes."""
+        intercept, slope = per_item[0], per_item[1:]
+        return (
+            (intercept - self._shift) / self._std * self.scale,
+            slope / self._std * self.scale,
+        )
+
+
+def _per_item(coefficients: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Intercept and slope of every item before they are standardised: (dim_context + 1, n)."""
+    return coefficients @ np.column_stack([np.ones(len(items)), items]).T
+
+
+def _sigmoid(logit: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(logit, -500, 500)))

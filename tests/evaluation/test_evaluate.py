@@ -1,0 +1,475 @@
+"""Off-policy evaluation: by hand, against obp, coverage, diagnostics, what is rejected."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import opl_lib as opl
+from opl_lib.evaluation.estimators import FORMS
+from opl_lib.evaluation.evaluate import policy_terms
+
+ALL = list(FORMS)
+PI = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
+Q_HAT = np.array([[0.8, 0.3, 0.4], [0.3, 0.7, 0.2]])
+
+
+def table_policy(context, action_context):
+    """The policy table PI, read through one-hot contexts."""
+    return context @ PI
+
+
+class TableModel:
+    """The reward table Q_HAT, read through one-hot contexts."""
+
+    def fit(self, feedback):
+        return self
+
+    def predict_reward(self, context, action_context):
+        return context @ Q_HAT
+
+
+class Memory(TableModel):
+    """Predicts 1 for the rows it was fitted on and 0 for others."""
+
+    def fit(self, feedback):
+        self.seen = set(feedback.context[:, 0])
+        return self
+
+    def predict_reward(self, context, action_context):
+        known = np.array([x in self.seen for x in context[:, 0]], dtype=float)
+        return np.repeat(known[:, None], len(action_context), axis=1)
+
+
+@pytest.fixture
+def log(tiny_world):
+    return tiny_world.sample(300, random_state=0)
+
+
+@pytest.fixture
+def hand_log():
+    return opl.BanditFeedback(
+        context=np.eye(2)[[0, 1, 0]],
+        action=np.array([2, 0, 1]),
+        reward=np.array([1.0, 0.0, 1.0]),
+        pscore=np.array([0.25, 0.5, 0.6]),
+        action_context=np.eye(3),
+    )
+
+
+# weights 0.5/0.25 = 2, 0.6/0.5 = 1.2, 0.3/0.6 = 0.5; q of the logged items 0.4, 0.3, 0.3
+DIRECT = np.array([0.2 * 0.8 + 0.3 * 0.3 + 0.5 * 0.4, 0.6 * 0.3 + 0.3 * 0.7 + 0.1 * 0.2, 0.45])
+HAND_TERMS = {
+    "dm": DIRECT,
+    "ips": np.array([2.0, 0.0, 0.5]),
+    "dr": DIRECT + np.array([2 * 0.6, 1.2 * -0.3, 0.5 * 0.7]),
+}
+
+
+@pytest.mark.parametrize("estimator", HAND_TERMS)
+@pytest.mark.parametrize(("confidence", "z"), [(0.95, 1.959964), (0.8, 1.281552)])
+def test_estimates_errors_and_intervals_by_hand(estimator, confidence, z, hand_log):
+    row = opl.evaluate(
+        table_policy, hand_log, [estimator], reward_model=TableModel(), confidence=confidence
+    ).loc[estimator]
+    terms = HAND_TERMS[estimator]
+    value = sum(terms) / 3
+    error = np.sqrt(sum((terms - value) ** 2) / 2 / 3)
+    if estimator == "dm":  # its error is that of q̂, which its terms do not show
+        error = np.nan
+    assert row.policy_value == pytest.approx(value)
+    assert row.std_error == pytest.approx(error, nan_ok=True)
+    assert row.ci_lower == pytest.approx(value - z * error, abs=1e-6, nan_ok=True)
+    assert row.ci_upper == pytest.approx(value + z * error, abs=1e-6, nan_ok=True)
+
+
+def test_snips_by_hand(hand_log):
+    row = opl.evaluate(table_policy, hand_log, ["snips"]).loc["snips"]
+    weights, rewards = np.array([2, 1.2, 0.5]), np.array([1, 0, 1])
+    value = 2.5 / 3.7
+    assert row.policy_value == pytest.approx(value)
+    terms = weights * (rewards - value) / (3.7 / 3)
+    assert row.std_error == pytest.approx(np.sqrt((terms**2).sum() / 2 / 3))
+
+
+def test_diagnostics_by_hand(hand_log):
+    table = opl.evaluate(table_policy, hand_log, ALL, reward_model=TableModel())
+    for estimator in ("ips", "snips", "dr"):
+        row = table.loc[estimator]
+        assert row.ess == pytest.approx(3.7**2 / (4 + 1.44 + 0.25))
+        assert row.mean_weight == pytest.approx(3.7 / 3)
+        assert row.max_weight == pytest.approx(2)
+        assert row.ess_reward == pytest.approx(2.5**2 / (4 + 0.25))
+    assert table.loc["dm", ["ess", "mean_weight", "max_weight"]].isna().all()
+
+
+def test_the_table_has_one_row_an_estimator_in_the_order_asked_for(log):
+    table = opl.evaluate(table_policy, log, ["snips", "dm", "ips"], reward_model=TableModel())
+    assert isinstance(table, pd.DataFrame)
+    assert table.index.tolist() == ["snips", "dm", "ips"]
+    assert table.index.name == "estimator"
+    assert table.columns.tolist() == [
+        "policy_value",
+        "std_error",
+        "ci_lower",
+        "ci_upper",
+        "ess",
+        "mean_weight",
+        "max_weight",
+        "ess_reward",
+    ]
+
+
+def test_estimates_equal_those_of_obp(log):
+    ope = pytest.importorskip("obp.ope")
+    theirs = ope.OffPolicyEvaluation(
+        bandit_feedback=log.to_obp(),
+        ope_estimators=[
+            ope.DirectMethod(),
+            ope.InverseProbabilityWeighting(),
+            ope.SelfNormalizedInverseProbabilityWeighting(),
+            ope.DoublyRobust(),
+        ],
+    ).estimate_policy_values(
+        action_dist=table_policy(log.context, None)[:, :, None],
+        estimated_rewards_by_reg_model=(log.context @ Q_HAT)[:, :, None],
+    )
+    ours = opl.evaluate(table_policy, log, ALL, reward_model=TableModel()).policy_value
+    names = {"dm": "dm", "ips": "ipw", "snips": "snipw", "dr": "dr"}
+    for name, their_name in names.items():
+        assert ours[name] == pytest.approx(theirs[their_name], abs=1e-6), name
+
+
+def test_evaluating_the_logging_policy_gives_the_mean_reward(tiny_world, log):
+    def pi_0(context, action_context):
+        return context @ tiny_world.pi_0
+
+    table = opl.evaluate(pi_0, log, ["ips", "snips"])
+    np.testing.assert_allclose(table.policy_value, log.reward.mean())
+    error = log.reward.std(ddof=1) / np.sqrt(300)
+    np.testing.assert_allclose(table.std_error, error)
+
+
+def test_none_evaluates_the_uniform_policy(log):
+    pd.testing.assert_frame_equal(
+        opl.evaluate(None, log, ["ips"]), opl.evaluate(opl.uniform(), log, ["ips"])
+    )
+
+
+def test_chunks_change_nothing(log, monkeypatch):
+    whole = opl.evaluate(table_policy, log, ALL, reward_model=TableModel())
+    chunks = [slice(0, 1), slice(1, 250), slice(250, 300)]
+    monkeypatch.setattr("opl_lib.evaluation.evaluate.row_chunks", lambda n, m: chunks)
+    parts = opl.evaluate(table_policy, log, ALL, reward_model=TableModel())
+    pd.testing.assert_frame_equal(parts, whole)
+
+
+# ---- statistics
+
+
+def test_snips_standard_error_is_that_of_the_bootstrap(log):
+    row = opl.evaluate(table_policy, log, ["snips"]).loc["snips"]
+    terms = policy_terms(table_policy, log)
+    draws = np.random.default_rng(0).integers(0, 300, size=(4000, 300))
+    weight, reward = terms.weight[draws], terms.reward[draws]
+    bootstrap = ((weight * reward).sum(axis=1) / weight.sum(axis=1)).std()
+    assert row.std_error == pytest.approx(bootstrap, rel=0.1)
+
+
+def test_intervals_contain_the_truth_as_often_as_they_say(tiny_world):
+    truth = tiny_world.value(PI)
+    inside = pd.DataFrame(
+        [
+            (table.ci_lower < truth) & (truth < table.ci_upper)
+            for seed in range(200)
+            for table in [
+                opl.evaluate(
+                    table_policy,
+                    tiny_world.sample(150, random_state=seed),
+                    ["ips", "snips", "dr"],
+                    reward_model=TableModel(),
+                )
+            ]
+        ]
+    )
+    assert inside.shape == (200, 3)
+    assert inside.mean().between(0.90, 0.99).all(), inside.mean()
+
+
+def test_a_good_reward_model_makes_dr_more_certain_than_ips(tiny_world, log):
+    class Truth(TableModel):
+        def predict_reward(self, context, action_context):
+            return context @ tiny_world.q
+
+    table = opl.evaluate(table_policy, log, ["ips", "dr"], reward_model=Truth())
+    assert table.std_error["dr"] < 0.8 * table.std_error["ips"]
+
+
+@pytest.fixture
+def users_log(log):
+    """Each of 300 rounds four times: 300 users, of whom each says the same four times."""
+    again = np.random.default_rng(0).permutation(np.repeat(np.arange(300), 4))
+    return dataclasses.replace(log[again], user_id=[f"user {k}" for k in again])
+
+
+@pytest.mark.parametrize("interval", ["normal", "student_t"])
+@pytest.mark.parametrize("difference", [False, True])
+def test_a_user_who_comes_back_is_no_further_evidence(interval, difference, log, users_log):
+    settings = {"reward_model": TableModel(), "interval": interval, "difference": difference}
+    names = [name for name in ALL if name not in ("clipped_ips", "switch_dr", "dros")]  # limits: n
+    columns = ["std_error", "ci_lower", "ci_upper"]
+    once, again = (
+        opl.evaluate(table_policy, each, names, **settings)[columns] for each in (log, users_log)
+    )
+    pd.testing.assert_frame_equal(once, again)
+    forgotten = opl.evaluate(
+        table_policy, dataclasses.replace(users_log, user_id=None), names, **settings
+    )
+    ratio = (once.std_error / forgotten.std_error).dropna()
+    np.testing.assert_allclose(ratio, 2, rtol=0.01)
+
+
+def test_the_bootstrap_draws_users(log, users_log):
+    settings = {"reward_model": TableModel(), "interval": "bootstrap"}
+    names = ["ips", "snips", "dr"]
+    once, again = (opl.evaluate(table_policy, each, names, **settings) for each in (log, users_log))
+    for column in ("ci_lower", "ci_upper"):
+        np.testing.assert_allclose(once[column], again[column], atol=0.4 * once.std_error.min())
+
+
+def test_users_who_all_came_once_change_nothing(log):
+    named = dataclasses.replace(log, user_id=np.arange(300)[::-1])
+    for interval in ("normal", "bootstrap"):
+        pd.testing.assert_frame_equal(
+            *(opl.evaluate(table_policy, x, ["snips"], interval=interval) for x in (log, named))
+        )
+
+
+def test_a_bound_for_independent_rows_is_refused_to_users(users_log):
+    with pytest.raises(ValueError, match=r"1,200 rows are of 300 users\. Use 'student_t' or 'boot"):
+        opl.evaluate(
+            table_policy,
+            users_log,
+            ["ips"],
+            interval="empirical_bernstein",
+            reward_range=(0, 1),
+            max_weight=10,
+        )
+
+
+def test_intervals_cover_the_value_for_new_users_as_often_as_they_say():
+    """Fifty users of ten rounds; each has a taste of his own, which the context holds."""
+    rng, covered = np.random.default_rng(0), {True: 0, False: 0}
+    for _ in range(400):
+        taste, user = rng.uniform(size=50), np.repeat(np.arange(50), 10)
+        action = rng.integers(2, size=500)
+        log = opl.BanditFeedback(
+            context=taste[user, None],
+            action=action,
+            reward=rng.uniform(size=500) < np.where(action == 1, taste[user], 0.5),
+            pscore=np.full(500, 0.5),
+            action_context=np.eye(2),
+            user_id=user,
+        )
+        for knows, each in ((True, log), (False, dataclasses.replace(log, user_id=None))):
+            always_1 = opl.evaluate(
+                lambda x, v: np.tile([0.0, 1.0], (len(x), 1)), each, ["snips"], interval="student_t"
+            ).loc["snips"]
+            covered[knows] += always_1.ci_lower < 0.5 < always_1.ci_upper
+    assert 0.92 < covered[True] / 400 < 0.98
+    assert covered[False] / 400 < 0.85
+
+
+def test_one_round_has_an_infinite_interval(hand_log):
+    row = opl.evaluate(table_policy, hand_log[:1], ["ips"]).loc["ips"]
+    assert (row.std_error, row.ci_lower, row.ci_upper) == (np.inf, -np.inf, np.inf)
+
+
+def test_snips_of_a_policy_that_was_never_logged_is_not_a_number(hand_log):
+    def elsewhere(context, action_context):
+        unlogged = np.array([[1.0, 0, 0], [0, 1, 0]])
+        return context @ unlogged
+
+    table = opl.evaluate(elsewhere, hand_log, ["ips", "snips"])
+    assert np.isnan(table.policy_value["snips"])
+    assert table.policy_value["ips"] == 0
+    assert (table.ess == 0).all()
+
+
+# ---- the difference from the logging policy
+
+
+def test_differences_by_hand(hand_log):
+    table = opl.evaluate(
+        table_policy, hand_log, ["ips", "dr", "avg"], reward_model=TableModel(), difference=True
+    )
+    reward = np.array([1, 0, 1])
+    for estimator in ("ips", "dr"):
+        terms = HAND_TERMS[estimator] - reward
+        assert table.difference[estimator] == pytest.approx(terms.mean())
+        assert table.std_error[estimator] == pytest.approx(terms.std(ddof=1) / np.sqrt(3))
+    assert table.loc["avg", ["difference", "std_error", "ci_lower"]].tolist() == [0, 0, 0]
+    assert "policy_value" not in table
+
+
+def test_a_difference_is_far_more_certain_than_two_values(tiny_world, log):
+    """A policy near the logging policy: most noise is common to both."""
+
+    def near(context, action_context):
+        return context @ (0.9 * tiny_world.pi_0 + 0.1 * PI)
+
+    paired = opl.evaluate(near, log, ["ips"], difference=True).loc["ips"]
+    apart = opl.evaluate(near, log, ["ips", "avg"])
+    assert paired.difference == pytest.approx(apart.policy_value["ips"] - apart.policy_value["avg"])
+    assert paired.std_error < 0.2 * np.sqrt((apart.std_error**2).sum())
+
+
+def test_the_difference_of_the_logging_policy_is_exactly_zero(tiny_world, log):
+    row = opl.evaluate(lambda x, a: x @ tiny_world.pi_0, log, ["ips"], difference=True).loc["ips"]
+    assert row[["difference", "std_error", "ci_lower", "ci_upper"]].tolist() == [0, 0, 0, 0]
+
+
+# ---- reward models
+
+
+@pytest.fixture
+def numbered_log(tiny_world):
+    log = tiny_world.sample(60, random_state=1)
+    return opl.BanditFeedback(
+        context=np.arange(60.0)[:, None],
+        action=log.action,
+        reward=log.reward,
+        pscore=log.pscore,
+        action_context=log.action_context,
+    )
+
+
+def test_a_model_cross_fitted_on_the_log_predicts_out_of_fold(numbered_log):
+    reward_model = opl.cross_fit(Memory(), numbered_log, n_folds=3)
+    own = opl.evaluate(None, numbered_log, ["dm", "dr"], reward_model=reward_model).policy_value
+    assert own["dm"] == 0
+    assert own["dr"] == pytest.approx(opl.evaluate(None, numbered_log, ["ips"]).policy_value["ips"])
+    copy = opl.evaluate(None, numbered_log[:], ["dm"], reward_model=reward_model).policy_value
+    assert copy["dm"] == 0
+    # on any other log it is the mean of the folds: two of three saw each row
+    other = opl.evaluate(None, numbered_log[1:], ["dm"], reward_model=reward_model).policy_value
+    assert other["dm"] == pytest.approx(2 / 3)
+
+
+def test_without_overlap_there_is_no_interval(small_log):
+    def unlogged_item(context, action_context):
+        return np.tile(np.eye(5)[4], (len(context), 1))
+
+    items = np.vstack([small_log.action_context, small_log.action_context[:1]])
+    log = opl.BanditFeedback(
+        small_log.context, small_log.action, small_log.reward, small_log.pscore, items
+    )
+    table = opl.evaluate(unlogged_item, log, ["ips", "snips", "dr"])
+    assert (table.ess == 0).all() and (table.ess_reward == 0).all()
+    assert table[["std_error", "ci_lower", "ci_upper"]].isna().all(axis=None)
+
+
+def test_the_default_reward_model_never_judges_rows_it_saw(small_log, monkeypatch):
+    folds = []
+
+    def spy(model, feedback, *arguments, **settings):
+        folds.append(opl.cross_fit(model, feedback, *arguments, **settings))
+        return folds[-1]
+
+    monkeypatch.setattr("opl_lib.evaluation.evaluate.cross_fit", spy)
+    opl.evaluate(None, small_log, ["dr"])
+    assert len(folds[0].models) > 1 and len(np.unique(folds[0].fold)) == len(folds[0].models)
+
+
+def test_out_of_fold_predictions_are_aligned_with_the_rows_in_chunks(numbered_log, monkeypatch):
+    from sklearn.tree import DecisionTreeRegressor
+
+    reward_model = opl.cross_fit(opl.SklearnRewardModel(DecisionTreeRegressor()), numbered_log)
+    chunks = [slice(0, 7), slice(7, 60)]
+    monkeypatch.setattr("opl_lib.evaluation.evaluate.row_chunks", lambda n, m: chunks)
+    terms = policy_terms(None, numbered_log, reward_model)
+    q_hat = reward_model.predict_logged(np.arange(60))
+    np.testing.assert_allclose(terms.q_logged, q_hat[np.arange(60), numbered_log.action])
+    np.testing.assert_allclose(terms.q_policy, q_hat.mean(axis=1))
+
+
+def test_without_a_reward_model_two_towers_are_cross_fitted(small_log):
+    table = opl.evaluate(None, small_log, ["dm", "dr"])
+    assert table.policy_value.between(0, 1).all()
+    pd.testing.assert_frame_equal(opl.evaluate(None, small_log, ["dm", "dr"]), table)
+
+
+def test_no_reward_model_is_fitted_if_none_is_needed(small_log, monkeypatch):
+    monkeypatch.setattr("opl_lib.evaluation.evaluate.cross_fit", None)
+    opl.evaluate(None, small_log, ["ips", "snips"])
+
+
+# ---- what is rejected
+
+
+@pytest.mark.parametrize("estimators", ["ips", [], ["ipw"], ["ips", "DR"], [None]], ids=str)
+def test_unknown_estimators_are_rejected_with_the_list_of_known_ones(estimators, hand_log):
+    message = r"estimators must be a list of \['avg', 'clipped_ips', .*opl.Estimator.*; got"
+    with pytest.raises(ValueError, match=message):
+        opl.evaluate(table_policy, hand_log, estimators)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95, -0.5, float("nan")])
+def test_confidence_out_of_range_is_rejected(confidence, hand_log):
+    with pytest.raises(ValueError, match=rf"confidence must be in \(0, 1\); got {confidence}"):
+        opl.evaluate(table_policy, hand_log, ["ips"], confidence=confidence)
+
+
+def test_an_unknown_interval_is_rejected(hand_log):
+    with pytest.raises(ValueError, match=r"interval must be one of .*; got 'exact'"):
+        opl.evaluate(table_policy, hand_log, ["ips"], interval="exact")
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "message"),
+    [
+        (lambda x, a: 3 * x @ PI, ValueError, r"row 0 .*sum 3.*Did it return logits\?"),
+        (lambda x, a: (x @ PI)[:, :2], ValueError, r"shape \(3, 2\); expected .* \(3, 3\)"),
+        (lambda x, a: (x @ PI)[:, :, None], ValueError, r"shape \(3, 3, 1\); expected"),
+        (PI, TypeError, "a policy is an object with predict_proba.*got ndarray"),
+    ],
+)
+def test_what_is_no_policy_is_rejected(policy, error, message, hand_log):
+    with pytest.raises(error, match=message):
+        opl.evaluate(policy, hand_log, ["ips"])
+
+
+def test_a_policy_of_other_widths_is_rejected(hand_log):
+    policy = opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 3, hidden=(), dim_embedding=2))
+    with pytest.raises(ValueError, match="context has 2 features, but this policy was made for 4"):
+        opl.evaluate(policy, hand_log, ["ips"])
+
+
+class Returns(TableModel):
+    def __init__(self, predictions):
+        self.predictions = predictions
+
+    def predict_reward(self, context, action_context):
+        return self.predictions
+
+
+@pytest.mark.parametrize(
+    ("reward_model", "error", "message"),
+    [
+        (3, TypeError, "a reward model .*predict_reward.*int has none. Wrap a scikit-learn"),
+        (opl.OffPolicyLearner("regression"), ValueError, "not fitted; call fit"),
+        (opl.OffPolicyLearner("regression"), ValueError, "this learner is not fitted"),
+        (Returns(np.zeros((3, 2))), ValueError, r"shape \(3, 2\); expected .* \(3, 3\)"),
+        (Returns(np.zeros((3, 1))), ValueError, r"shape \(3, 1\); expected .* \(3, 3\)"),
+        (Returns(np.full((3, 3), np.inf)), ValueError, "are not all finite, first in row 0"),
+    ],
+)
+def test_what_is_no_fitted_reward_model_is_rejected(reward_model, error, message, hand_log):
+    with pytest.raises(error, match=message):
+        opl.evaluate(table_policy, hand_log, ["dr"], reward_model=reward_model)
+
+
+def test_a_dictionary_is_not_a_log(hand_log):
+    with pytest.raises(TypeError, match=r"feedback must be a BanditFeedback; got dict.*from_obp"):
+        opl.evaluate(table_policy, hand_log.to_obp(), ["ips"])

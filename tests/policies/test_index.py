@@ -1,0 +1,86 @@
+"""The item index against a full sort."""
+
+import numpy as np
+import pytest
+
+import opl_lib as opl
+
+
+def by_sorting(embeddings, queries, k):
+    """Items by falling score, ties by item number."""
+    scores = queries @ embeddings.T
+    return np.array(
+        [sorted(range(len(row)), key=lambda a, r=row: (-r[a], a))[:k] for row in scores]
+    )
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("k", [1, 3, 49, 50])
+def test_search_equals_sorting_all_scores(rng, k):
+    embeddings, queries = rng.normal(size=(50, 6)), rng.normal(size=(20, 6))
+    items, scores = opl.ItemIndex(embeddings).search(queries, k)
+    np.testing.assert_array_equal(items, by_sorting(embeddings, queries, k))
+    expected = np.take_along_axis(queries @ embeddings.T, items, axis=1)
+    np.testing.assert_allclose(scores, expected)
+    assert items.shape == scores.shape == (20, k)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 17, 40])
+def test_ties_are_ordered_by_item_number(rng, k):
+    embeddings = rng.integers(-1, 2, size=(40, 2)).astype(float)
+    queries = rng.integers(-1, 2, size=(30, 2)).astype(float)
+    items, _ = opl.ItemIndex(embeddings).search(queries, k)
+    np.testing.assert_array_equal(items, by_sorting(embeddings, queries, k))
+
+
+def test_chunks_change_nothing(rng, monkeypatch):
+    embeddings, queries = rng.normal(size=(50, 6)), rng.normal(size=(20, 6))
+    index = opl.ItemIndex(embeddings)
+    whole = index.search(queries, 4)
+    chunks = [slice(0, 1), slice(1, 19), slice(19, 20)]
+    monkeypatch.setattr("opl_lib.policies.index.row_chunks", lambda n, m: chunks)
+    for got, expected in zip(index.search(queries, 4), whole, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+def test_no_queries_give_no_items(rng):
+    items, scores = opl.ItemIndex(rng.normal(size=(5, 2))).search(np.empty((0, 2)), 3)
+    assert items.shape == scores.shape == (0, 3)
+
+
+def test_length_is_the_number_of_items(rng):
+    assert len(opl.ItemIndex(rng.normal(size=(5, 2)))) == 5
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "message"),
+    [
+        (np.ones(3), r"embeddings must .*\(3,\)"),
+        (np.ones((0, 3)), "embeddings"),
+        (np.array([["a"]]), "embeddings must be numeric"),
+        (np.array([[1.0, 0.0], [np.nan, 1.0]]), "embeddings must be finite; row 1, column 0"),
+    ],
+)
+def test_bad_embeddings_are_rejected(embeddings, message):
+    with pytest.raises(ValueError, match=message):
+        opl.ItemIndex(embeddings)
+
+
+@pytest.mark.parametrize(
+    ("queries", "k", "message"),
+    [
+        (np.ones((2, 4)), 1, r"queries must have shape \(n, 3\); got \(2, 4\)"),
+        (np.ones(3), 1, r"queries must have .*got shape \(3,\)"),
+        (np.full((1, 3), np.inf), 1, "queries must be finite; row 0"),
+        (np.ones((2, 3)), 0, r"k must be an integer in \[1, 5\], the number of items; got 0"),
+        (np.ones((2, 3)), 2.0, r"k must be an integer in \[1, 5\]"),
+        (np.ones((2, 3)), 6, r"k must be an integer in \[1, 5\], the number of items; got 6"),
+    ],
+)
+def test_bad_requests_are_rejected(queries, k, message):
+    with pytest.raises(ValueError, match=message):
+        opl.ItemIndex(np.ones((5, 3))).search(queries, k)
