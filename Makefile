@@ -4,6 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 CHAPTERS ?=
+SEED ?= 1
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -16,7 +17,7 @@ unexport MPLBACKEND  # the notebooks' own backend puts figures on the page
 
 .PHONY: help
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
 
 # The stamp comes last, so a set-up that was interrupted is started again.
 $(READY): requirements.txt pyproject.toml
@@ -54,12 +55,18 @@ bench: $(READY) ## time training against the article's loop and other libraries
 
 .PHONY: figures
 figures: $(READY) ## run the experiments that results/ lacks; hours, if it has none
-	@$(BIN)/python -m opl_lib.experiments
+	@cd book && ../$(BIN)/python -m experiments
+
+.PHONY: figures-check
+figures-check: $(READY) ## run a cell of every stored table again; SEED=3 takes others
+	@FIGURES_CHECK=$(SEED) $(BIN)/python -m pytest --numprocesses 2 tests/book/test_stored.py
 
 .PHONY: lint
-lint: $(READY) ## check style
+lint: $(READY) ## check style, layers and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy
 
 .PHONY: clean
 clean: ## remove what the targets made, .venv included

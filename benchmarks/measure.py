@@ -40,9 +40,9 @@ def ticking(name: str, tick: Tick, after: int = 0) -> opl.Objective:
     def function(logits, batch):
         if next(steps) >= after:
             tick()
-        return objective.function(logits, batch)
+        return objective(logits, batch)
 
-    return replace(objective, function=function, name=name)
+    return replace(objective, function=function, settings={}, name=name)
 
 
 def step_seconds(run: Run, n_steps: int, n_warm: int = 5) -> list[float]:

@@ -55,21 +55,14 @@ def naive_step(way: str, n_actions: int, batch_size: int) -> Callable[[], None]:
 
 def library_step(way: str, n_actions: int, batch_size: int) -> Callable[[], None]:
     """A pass of the library, as the training loop calls it."""
-    from opl_lib.learning import steps as passes
+    from opl_lib.learning import steps
+    from opl_lib.learning.batches import StackedLog
     from opl_lib.learning.stacks import stack_models
-    from opl_lib.objectives import Batch, get_objective
 
-    log = make_log(batch_size, n_actions)
-    stack = stack_models([opl.TwoTower.mlp(log.dim_context, log.dim_action_context)])
-    columns = (torch.tensor(x)[None] for x in (log.action, log.reward, log.pscore))
-    action, reward, pscore = columns
-    inputs = passes.Step(
-        stack=stack,
-        objective=get_objective("ips"),
-        context=torch.tensor(log.context).float()[None],
-        action_context=torch.tensor(log.action_context).float()[None],
-        batch=Batch(action, reward.float(), pscore.float()),
-        temperature=torch.ones(1, 1, 1),
-    )
-    take_step = getattr(passes, way)
-    return lambda: take_step(inputs)
+    feedback = make_log(batch_size, n_actions)
+    log = StackedLog([feedback], None)
+    stack = stack_models([opl.TwoTower.mlp(feedback.dim_context, feedback.dim_action_context)])
+    setup = steps.Setup(stack, opl.ips, log.action_context, torch.ones(1, 1, 1))
+    step = next(log.batches(batch_size, None))
+    take_step = getattr(steps, way)
+    return lambda: take_step(setup, step)

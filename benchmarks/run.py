@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
 
 import pandas as pd
-from experiments.runner import machine, write_atomically
+from experiments.tables import machine, write_atomically
 from measure import in_fresh_process
 
 BENCHMARKS = {

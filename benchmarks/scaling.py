@@ -85,7 +85,7 @@ def affordable(point: Point) -> bool:
 
 def measured(point: Point, quick: bool) -> float:
     """Median seconds of a step."""
-    settings = {} if point.way == "logged" else {"softmax": point.way, "n_sampled": N_SAMPLED}
+    settings = {} if point.way == "logged" else {"catalogue": point.way, "n_sampled": N_SAMPLED}
     run = library(
         point.objective,
         point.n_actions,

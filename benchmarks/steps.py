@@ -58,11 +58,11 @@ def many_items(rounds: int, n_items: int, n_steps: int) -> list[dict[str, Any]]:
         if objective == "regression":
             runs["logged"] = library(objective, n_items)
         else:
-            runs["exact"] = library(objective, n_items, softmax="exact")
+            runs["exact"] = library(objective, n_items, catalogue="exact")
             large = {"batch_size": 1000, "n_rounds": 40_000}
-            runs["exact, batch 1,000"] = library(objective, n_items, softmax="exact", **large)
+            runs["exact, batch 1,000"] = library(objective, n_items, catalogue="exact", **large)
             runs |= {
-                f"sampled {s}": library(objective, n_items, softmax="sampled", n_sampled=s)
+                f"sampled {s}": library(objective, n_items, catalogue="sampled", n_sampled=s)
                 for s in SAMPLES
             }
         goals = {
@@ -84,7 +84,7 @@ def many_items(rounds: int, n_items: int, n_steps: int) -> list[dict[str, Any]]:
 def growth(rounds: int, few: int, many: int, n_steps: int) -> list[dict[str, Any]]:
     """The ways whose cost should not depend on the number of items."""
     rows = []
-    ways = {"logged": ("regression", {}), "sampled 256": ("ips", {"softmax": "sampled"})}
+    ways = {"logged": ("regression", {}), "sampled 256": ("ips", {"catalogue": "sampled"})}
     for way, (objective, settings) in ways.items():
         runs = {
             f"{n:,} items": library(objective, n, n_rounds=1000, **settings) for n in (few, many)
@@ -113,9 +113,9 @@ def library(
     """Fits side by side. With DR, 4,000 rounds and 5,000 items, q̂ is made anew in each step."""
     log = make_log(n_rounds, n_actions)
     # The head of a sampled softmax is there from the second epoch on.
-    after = n_rounds // batch_size if settings.get("softmax") == "sampled" else 0
+    after = n_rounds // batch_size if settings.get("catalogue") == "sampled" else 0
     if objective == "dr":
-        q_hat = opl.OffPolicyLearner("regression", epochs=1, progress=False)
+        q_hat = opl.TwoTowerRegressor("regression", epochs=1, learning_rate=1e-4, progress=False)
         q_hat.fit(make_log(1000, n_actions))
         settings |= {"reward_model": opl.FittedRewardModel(q_hat), "n_folds": 1}
 

@@ -111,7 +111,7 @@ def learners(n_actions: int) -> dict[str, Callable]:
         "opl_lib dr exact": library("dr", learning_rate=rate, reward_model=q_hat()),
     }
     if not small:
-        sampled = {"learning_rate": rate, "softmax": "sampled"}
+        sampled = {"learning_rate": rate, "catalogue": "sampled"}
         found |= {
             "opl_lib ips sampled": library("ips", **sampled),
             "opl_lib dr sampled": library("dr", reward_model=q_hat(), **sampled),
@@ -130,7 +130,7 @@ def learners(n_actions: int) -> dict[str, Callable]:
 
 
 def q_hat() -> opl.OffPolicyLearner:
-    return opl.OffPolicyLearner("regression", learning_rate=1e-3, epochs=15, progress=False)
+    return opl.TwoTowerRegressor("regression", epochs=15, progress=False)
 
 
 def library(objective: str, **settings: Any) -> Callable:
@@ -260,8 +260,8 @@ def sampled_against_exact(n_actions: int, n_rounds: int, quick: bool) -> list[di
     The reward model is the same on both sides and fitted before; the value is that of the softmax.
     """
     seeds = range(1 if quick else 5)
-    ways = {"exact": {"softmax": "exact"}}
-    ways |= {f"sampled {s}": {"softmax": "sampled", "n_sampled": s} for s in (256, 64)}
+    ways = {"exact": {"catalogue": "exact"}}
+    ways |= {f"sampled {s}": {"catalogue": "sampled", "n_sampled": s} for s in (256, 64)}
     watches: dict[tuple, list[Stopwatch]] = {}
     for seed in seeds:
         world = opl.SyntheticWorld(n_actions, n_eval_contexts=200, random_state=seed)

@@ -2,14 +2,13 @@
 
 from .evaluation.estimators import Estimator
 from .evaluation.evaluate import evaluate
-from .learning.learner import OffPolicyLearner
-from .learning.loop import NonFiniteLossError, fit_many
-from .learning.reward_models import (
-    CrossFittedRewardModel,
-    FittedRewardModel,
-    SklearnRewardModel,
-    cross_fit,
-)
+from .evaluation.forms import Form
+from .evaluation.terms import Terms
+from .learning.cross_fitting import CrossFittedRewardModel, cross_fit
+from .learning.fit import NonFiniteLossError, StopFit
+from .learning.learner import OffPolicyLearner, fit_many
+from .learning.regressor import TwoTowerRegressor
+from .learning.reward_models import FittedRewardModel, SklearnRewardModel
 from .logs.clusters import with_clusters
 from .logs.feedback import BanditFeedback
 from .logs.open_bandit import load_open_bandit
@@ -17,6 +16,14 @@ from .logs.propensities import PropensityEstimate, estimate_propensities
 from .logs.support import SupportReport
 from .objectives import *  # noqa: F403
 from .objectives import __all__ as _objectives
+from .plotting import (
+    COLORS,
+    draw_references,
+    plot_calibration,
+    plot_curves,
+    plot_estimates,
+    plot_watch,
+)
 from .policies.index import ItemIndex
 from .policies.towers import TwoTower
 from .policies.two_stage import TwoStagePolicy
@@ -25,18 +32,21 @@ from .selection.early_stopping import EarlyStopping
 from .selection.rehearse import rehearse
 from .selection.select import Selection, select
 from .selection.watch import PolicyWarning, Watch
+from .worlds.base import World
 from .worlds.digits import DigitsWorld
 from .worlds.logging_policies import epsilon_greedy, epsilon_greedy_as_published, softmax, uniform
 from .worlds.synthetic import SyntheticWorld
 
 __version__ = "0.1.0"
 __all__ = [
+    "COLORS",
     "BanditFeedback",
     "CrossFittedRewardModel",
     "DigitsWorld",
     "EarlyStopping",
     "Estimator",
     "FittedRewardModel",
+    "Form",
     "ItemIndex",
     "NonFiniteLossError",
     "OffPolicyLearner",
@@ -44,19 +54,28 @@ __all__ = [
     "PropensityEstimate",
     "Selection",
     "SklearnRewardModel",
+    "StopFit",
     "SupportReport",
     "SyntheticWorld",
+    "Terms",
     "TwoStagePolicy",
     "TwoTower",
     "TwoTowerPolicy",
+    "TwoTowerRegressor",
     "Watch",
+    "World",
     "cross_fit",
+    "draw_references",
     "epsilon_greedy",
     "epsilon_greedy_as_published",
     "estimate_propensities",
     "evaluate",
     "fit_many",
     "load_open_bandit",
+    "plot_calibration",
+    "plot_curves",
+    "plot_estimates",
+    "plot_watch",
     "rehearse",
     "select",
     "softmax",

@@ -1,12 +1,11 @@
-"""Checks at the door: arrays, data frame columns and policies, with errors that name the cure."""
+"""Checks at the door: arrays and settings, with errors that name the cure."""
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable
 from numbers import Integral, Number, Real
 from typing import Any
 
@@ -14,27 +13,54 @@ import numpy as np
 
 # A mean or a standard deviation of a feature beyond this is far from unit scale.
 _MAX_SCALE = 10
-_TOLD_OF_SCALE: ContextVar[bool] = ContextVar("whether a log's scale was warned of", default=False)
+# Scores are single-precision numbers: divided by less than this they could be infinite.
+MIN_TEMPERATURE = 1e-38
+# An array of rows by items is never larger than this: 64 MiB of double-precision numbers.
+MAX_ELEMENTS = 2**23
 
 
 def check_number(
-    name: str, value: Any, kind: type, least: float | None = None, above: float | None = None
+    name: str,
+    value: Any,
+    kind: type = Real,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    finite: bool = True,
 ) -> None:
-    """Raise unless `value` is a finite number of a kind, of at least `least` and above `above`."""
-    allowed = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
-    if allowed and least is not None:
-        allowed = value >= least
-    if allowed and above is not None:
-        allowed = value > above
+    """Raise unless `value` is a number of a kind and within bounds, and finite if that is asked."""
+    bounds = []
+    allowed = isinstance(value, kind) and not isinstance(value, bool) and value == value
+    if allowed and finite and not isinstance(value, Integral):
+        allowed = math.isfinite(value)
+    if least is not None:
+        bounds.append(f"of at least {least}")
+        allowed = allowed and value >= least
+    if above is not None:
+        bounds.append(f"above {above}")
+        allowed = allowed and value > above
+    if most is not None:
+        bounds.append(f"at most {most}")
+        allowed = allowed and value <= most
     if not allowed:
-        what = "an integer" if kind is Integral else "a finite number"
-        bound = f"of at least {least}" if above is None else f"above {above}"
-        raise ValueError(f"{name} must be {what} {bound}; got {value!r}.")
+        what = "an integer" if kind is Integral else "a finite number" if finite else "a number"
+        raise ValueError(
+            f"{name} must be {what} {' and '.join(bounds)}".rstrip() + f"; got {value!r}."
+        )
 
 
-def row_chunks(n_rounds: int, n_actions: int, max_elements: int = 2**23) -> list[slice]:
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A copy that nobody can write to; of what nobody can write to, the array itself."""
+    if array.flags.writeable or array.base is not None:
+        array = array.copy(order="K")
+        array.flags.writeable = False
+    return array
+
+
+def row_chunks(n_rounds: int, n_actions: int, max_elements: int | None = None) -> list[slice]:
     """Slices of rows such that a (rows, n_actions) array stays below `max_elements`."""
-    step = max(1, max_elements // max(1, n_actions))
+    step = max(1, (max_elements or MAX_ELEMENTS) // max(1, n_actions))
     return [slice(start, min(start + step, n_rounds)) for start in range(0, n_rounds, step)]
 
 
@@ -48,7 +74,7 @@ def feature_matrix(name: str, values: Any) -> np.ndarray:
 def numbers(name: str, values: Any, ndim: int, check_finite: bool = True) -> np.ndarray:
     array = _array(name, values)
     if array.dtype.kind not in "bifu":
-        why = _why_no_number(array, "Encode categories")
+        why = why_no_number(array, "Encode categories")
         raise ValueError(f"{name} must be numeric; got dtype {array.dtype}{why}")
     if array.ndim != ndim:
         raise ValueError(
@@ -64,7 +90,7 @@ def numbers(name: str, values: Any, ndim: int, check_finite: bool = True) -> np.
     return array
 
 
-def _why_no_number(array: np.ndarray, encode: str) -> str:
+def why_no_number(array: np.ndarray, encode: str) -> str:
     """The end of a message: the first entry that is no number, and the cure; `encode` for text."""
     encode += " first, for example with pandas.get_dummies."
     if array.dtype.kind != "O":
@@ -86,12 +112,8 @@ def _where(place: tuple[int, ...]) -> str:
 
 def integers(name: str, values: Any) -> np.ndarray:
     array = _array(name, values)
-    if array.dtype.kind == "O":
-        missing = np.array([_is_missing(value) for value in array.flat]).reshape(array.shape)
-    else:
-        missing = array != array
-    if missing.any():
-        raise ValueError(f"{name} is missing in row {np.argwhere(missing)[0][0]}. Drop the row.")
+    if (row := _first_missing(array)) is not None:
+        raise ValueError(f"{name} is missing in row {row}. Drop the row.")
     if array.dtype.kind not in "iu":
         raise ValueError(
             f"{name} must hold integers; got dtype {array.dtype}. "
@@ -107,12 +129,7 @@ def labels(name: str, values: Any) -> np.ndarray:
     array = _array(name, values)
     if array.ndim != 1:
         raise ValueError(f"{name} must have 1 dimension; got shape {array.shape}.")
-    if array.dtype.kind == "O":
-        missing = np.array([_is_missing(value) for value in array])
-    else:
-        missing = array != array
-    if missing.any():
-        row = int(np.argmax(missing))
+    if (row := _first_missing(array)) is not None:
         raise ValueError(f"{name} is missing in row {row}. Drop the row or fill the value.")
     if array.dtype.kind == "O":
         try:
@@ -140,6 +157,14 @@ def _is_missing(value: Any) -> bool:
         return False
 
 
+def _first_missing(array: np.ndarray) -> int | None:
+    if array.dtype.kind == "O":
+        missing = np.array([_is_missing(value) for value in array.flat]).reshape(array.shape)
+    else:
+        missing = array != array
+    return int(np.argwhere(missing)[0][0]) if missing.any() else None
+
+
 def _array(name: str, values: Any) -> np.ndarray:
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
@@ -151,51 +176,6 @@ def check_rows(name: str, column: np.ndarray, good: np.ndarray, must_be: str, cu
     if not good.all():
         row = int(np.argmin(good))
         raise ValueError(f"{name} must be {must_be}; row {row} has {column[row]}. {cure}")
-
-
-def frame_column(frame: Any, name: str, role: str) -> np.ndarray:
-    if hasattr(frame, "collect"):
-        raise TypeError(f"{role}: this data frame is lazy; call .collect() first.")
-    if name not in frame.columns:
-        raise ValueError(
-            f"{role}: the data frame has no column {name!r}; it has {list(frame.columns)}."
-        )
-    column = frame[name].to_numpy()
-    if column.ndim != 1:
-        raise ValueError(
-            f"{role}: the data frame has several columns called {name!r}; rename them."
-        )
-    return column
-
-
-def numeric_frame_column(frame: Any, name: str, role: str) -> np.ndarray:
-    column = frame_column(frame, name, role)
-    if column.dtype.kind not in "bifu":
-        why = _why_no_number(column, "It is text or a category: encode it as numbers")
-        raise ValueError(f"{role}: column {name!r} has dtype {column.dtype}{why}")
-    return column
-
-
-def item_row_numbers(logged: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Translate item ids to row numbers of the item table."""
-    row_of = {item: row for row, item in enumerate(ids.tolist())}
-    if len(row_of) < len(ids):
-        place: dict[Any, int] = {}
-        for row, item in enumerate(ids.tolist()):
-            if item in place:
-                raise ValueError(
-                    "item_id is not unique in items; keep one row per item: "
-                    f"rows {place[item]} and {row} are both {item!r}."
-                )
-            place[item] = row
-    rows = [row_of.get(item, -1) for item in logged.tolist()]
-    if -1 in rows:
-        row = rows.index(-1)
-        raise ValueError(
-            f"action: row {row} has item {logged[row]!r}, which is not in items. "
-            "Add its features, or drop the row."
-        )
-    return np.array(rows, dtype=np.int64)
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
@@ -215,8 +195,6 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
 
 def warn_of_scale(feedbacks: Iterable[Any]) -> None:
     """Warn once of every log with features that towers learn badly from."""
-    if _TOLD_OF_SCALE.get():
-        return
     for log in {id(log): log for log in feedbacks}.values():
         for name in ("context", "action_context"):
             features = getattr(log, name)
@@ -229,13 +207,3 @@ def warn_of_scale(feedbacks: Iterable[Any]) -> None:
                     "features far from unit scale: standardise them, with the mean and standard "
                     "deviation of the training log for all logs."
                 )
-
-
-@contextmanager
-def told_of_scale() -> Iterator[None]:
-    """What is fitted within is fitted on parts of logs that were warned of as a whole."""
-    token = _TOLD_OF_SCALE.set(True)
-    try:
-        yield
-    finally:
-        _TOLD_OF_SCALE.reset(token)

@@ -1,12 +1,14 @@
-"""Figures of the book; the only module that imports matplotlib."""
+"""Figures that serve any log. Matplotlib is imported when something is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+
+from .evaluation.estimators import FORMS
+from .objectives import OBJECTIVES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,13 +36,14 @@ COLORS = {
     "likelihood": "#117733",
     "avg": "#888888",
 }
+_OTHER_COLORS = ("#33BBEE", "#EE3377", "#009988", "#EE7733", "#0077BB", "#CC3311")
 REFERENCE_STYLES = {
     "optimum": "-",
-    "best constant item": "-.",
+    "best_constant_item": "-.",
     "logging": "--",
     "uniform": ":",
 }
-_DIAGNOSES = {
+_WATCHED = {
     "estimate": "estimate of V(π)",
     "mean_weight": "mean weight",
     "ess_share": "effective share of rounds",
@@ -49,7 +52,24 @@ _DIAGNOSES = {
     "kl_from_logging": "KL(π₀ ‖ π), nats",
     "unsupported_mass": "unsupported mass",
 }
+_VALUES = {"policy_value": "policy value V(π)", "difference": "difference V(π) − V(π₀)"}
 _LOG_STYLES = {"held_out": "-", "train": "--"}
+
+
+def color_of(name: str) -> str | None:
+    """The colour of an objective or an estimator; None for other names.
+
+    One that is not in `COLORS` has a colour by its place among those that are not.
+
+    Examples
+    --------
+    >>> color_of("dr") == COLORS["dr"]
+    True
+    """
+    others = [other for other in {**OBJECTIVES, **FORMS} if other not in COLORS]
+    if name in others:
+        return _OTHER_COLORS[others.index(name) % len(_OTHER_COLORS)]
+    return COLORS.get(name)
 
 
 def plot_curves(
@@ -64,16 +84,16 @@ def plot_curves(
     curves : mapping of str to sequence of float
         Value before the first epoch and after each, by objective.
     references : mapping of str to float, optional
-        From `SyntheticWorld.reference_values`.
+        From `World.reference_values`.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib Axes
     """
-    ax = plt.subplots(figsize=(7, 4))[1] if ax is None else ax
+    ax = _axes(7, 4) if ax is None else ax
     for name, values in curves.items():
-        ax.plot(range(len(values)), values, color=COLORS.get(name), marker="o", ms=3, label=name)
+        ax.plot(range(len(values)), values, color=color_of(name), marker="o", ms=3, label=name)
     draw_references(ax, references or {})
     ax.set_xlabel("epoch")
     ax.set_ylabel("policy value V(π)")
@@ -92,32 +112,39 @@ def plot_estimates(
     Parameters
     ----------
     tables : mapping of str to DataFrame
-        What `evaluate` returns, by policy.
+        What `evaluate` returns, by policy, all with ``difference=True`` or none.
     references : mapping of str to float, optional
         Values to mark with vertical lines, such as the logging policy's.
     true_values : mapping of str to float, optional
-        True value of each policy, in a world that has one.
+        True value, or difference, of each policy, in a world that has one.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib Axes
     """
-    ax = plt.subplots(figsize=(7, 1 + 0.7 * len(tables)))[1] if ax is None else ax
+    values = {name for table in tables.values() for name in _VALUES if name in table}
+    if len(values) != 1:
+        raise ValueError(
+            f"the tables must all have one of the columns {list(_VALUES)}; they have "
+            f"{sorted(values)}. Make them with evaluate, all with difference=True or none."
+        )
+    (value,) = values
+    ax = _axes(7, 1 + 0.7 * len(tables)) if ax is None else ax
     for group, (policy, table) in enumerate(tables.items()):
         offsets = np.linspace(-0.25, 0.25, len(table)) if len(table) > 1 else [0]
         for offset, (estimator, row) in zip(offsets, table.iterrows(), strict=True):
-            style = {"color": COLORS.get(estimator), "label": estimator}
-            error = [[row.policy_value - row.ci_lower], [row.ci_upper - row.policy_value]]
-            ax.errorbar(row.policy_value, group + offset, xerr=error, fmt="o", ms=5, lw=2, **style)
-        if policy in (true_values or {}):
+            style = {"color": color_of(estimator), "label": estimator}
+            error = [[row[value] - row.ci_lower], [row.ci_upper - row[value]]]
+            ax.errorbar(row[value], group + offset, xerr=error, fmt="o", ms=5, lw=2, **style)
+        if true_values and policy in true_values:
             ends = [group - 0.38, group + 0.38]
             ax.plot([true_values[policy]] * 2, ends, "k", lw=2, label="true value")
-    for name, value in (references or {}).items():
-        ax.axvline(value, color="0.35", lw=1, ls=REFERENCE_STYLES.get(name, "--"), label=name)
+    for name, at in (references or {}).items():
+        ax.axvline(at, **_reference_style(name))
     ax.set_yticks(range(len(tables)), tables)
     ax.invert_yaxis()
-    ax.set_xlabel("estimated policy value V(π), with interval")
+    ax.set_xlabel(f"estimated {_VALUES[value]}, with interval")
     handles, labels = ax.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     ax.legend(once.values(), once, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -125,9 +152,16 @@ def plot_estimates(
 
 
 def draw_references(ax: Axes, references: Mapping[str, float]) -> None:
-    """Horizontal lines for the policies that every learned policy is compared with."""
+    """Draw horizontal lines for the policies that every learned policy is compared with.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    references : mapping of str to float
+        From `World.reference_values`.
+    """
     for name, value in references.items():
-        ax.axhline(value, color="0.35", lw=1, ls=REFERENCE_STYLES.get(name, "--"), label=name)
+        ax.axhline(value, **_reference_style(name))
 
 
 def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -145,7 +179,7 @@ def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
         Both axes are logarithmic, since a weight is wrong by the ratio of the two. The bars are
         1.96 standard errors; calibrated estimates are on the diagonal.
     """
-    ax = plt.subplots(figsize=(4.5, 4))[1] if ax is None else ax
+    ax = _axes(4.5, 4) if ax is None else ax
     ends = [calibration[["predicted", "observed"]].min().min(), 1]
     ax.plot(ends, ends, color="0.35", lw=1, ls="--", label="calibrated")
     ax.errorbar(
@@ -164,7 +198,7 @@ def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_diagnosis(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
+def plot_watch(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
     """Draw what `Watch` saw, a panel a column: one colour a fit, and one line style a log.
 
     Parameters
@@ -177,13 +211,15 @@ def plot_diagnosis(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
     array of matplotlib Axes, of shape (7,)
         Where the mean weight should be, at 1, there is a grey line. Infinite values are left out.
     """
+    import matplotlib.pyplot as plt
+
     axes = plt.subplots(2, 4, figsize=(10, 4.8), layout="constrained")[1]
     *panels, corner = axes.flat
-    for ax, (column, label) in zip(panels, _DIAGNOSES.items(), strict=True):
+    for ax, (column, label) in zip(panels, _WATCHED.items(), strict=True):
         for name, table in tables.items():
             for log, rows in table[column].groupby(level="log", sort=False):
                 values = rows.droplevel("log").replace([np.inf, -np.inf], np.nan)
-                style = {"color": COLORS.get(name, "0.2"), "ls": _LOG_STYLES[log]}
+                style = {"color": color_of(name) or "0.2", "ls": _LOG_STYLES[log]}
                 ax.plot(values, label=f"{name}, {log.replace('_', '-')} rounds", **style)
         if column == "mean_weight":
             ax.axhline(1, color="0.35", lw=1, ls=":")
@@ -193,3 +229,14 @@ def plot_diagnosis(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
     corner.axis("off")
     corner.legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
     return np.array(panels)
+
+
+def _axes(width: float, height: float) -> Axes:
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(width, height))[1]
+
+
+def _reference_style(name: str) -> dict[str, Any]:
+    line = REFERENCE_STYLES.get(name, "--")
+    return {"color": "0.35", "lw": 1, "ls": line, "label": name.replace("_", " ")}

@@ -1,30 +1,125 @@
-"""What a thing must be able to do to be a policy, a reward model, a learner or a world."""
+"""What a thing must be able to do to be a policy, a reward model, a learner or a world.
+
+A thing is what it can do: any class with these methods is one, without inheriting from anything.
+Logs are `Any` here, because this module stands below them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+
+Predict: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Says how likely it shows each item."""
+
+    def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        """Probabilities of shape (n, n_actions), whose rows sum to 1."""
+        ...
+
+
+# what every function takes for a policy: an object or a function
+PolicyLike: TypeAlias = Policy | Predict
+
+
+@runtime_checkable
+class EncodesItems(Policy, Protocol):
+    """A policy that can encode items once, before it is asked chunk by chunk."""
+
+    def for_items(self, action_context: np.ndarray) -> Policy:
+        """The same policy, quicker for these items."""
+        ...
+
+
+@runtime_checkable
+class HasTemperature(Policy, Protocol):
+    """A policy that can be served nearer to greedy; one whose `temperature` is None cannot."""
+
+    @property
+    def temperature(self) -> float | None:
+        """Large is nearly uniform, 0 is greedy."""
+        ...
+
+    def at_temperature(self, temperature: float) -> Policy:
+        """The same policy at another temperature."""
+        ...
+
+
+@runtime_checkable
+class PredictsReward(Protocol):
+    """A fitted reward model."""
+
+    def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        """Predictions of shape (n, n_actions)."""
+        ...
+
+
+@runtime_checkable
+class RewardModel(PredictsReward, Protocol):
+    """A reward model that can be fitted, and copied before it is."""
+
+    def fit(self, feedback: Any) -> Any:
+        """Learn from a `BanditFeedback`."""
+        ...
+
+
+@runtime_checkable
+class PreparesPredictions(PredictsReward, Protocol):
+    """A reward model that encodes contexts and items once, before it is asked for a few rows."""
+
+    def predictor(
+        self, context: np.ndarray, action_context: np.ndarray
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """A function from row numbers (m,) and item numbers (k,) to predictions (m, k)."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Learns a policy from a log."""
+
+    def fit(self, feedback: Any) -> Any:
+        """Learn from a `BanditFeedback`, and return itself."""
+        ...
+
+
+@runtime_checkable
+class FittedLearner(Learner, Protocol):
+    """A learner that has learned."""
+
+    policy_: Policy
+
+
+@runtime_checkable
+class KnownWorld(Protocol):
+    """A world whose true policy values are known; `opl_lib.World` helps to write one."""
+
+    logging_policy: PolicyLike
+
+    def sample(self, n_rounds: int, random_state: int | None = None) -> Any:
+        """Draw a `BanditFeedback`."""
+        ...
+
+    def policy_value(self, policy: PolicyLike) -> float:
+        """The true value of a policy."""
+        ...
 
 
 def for_items(policy: Any, action_context: np.ndarray) -> Any:
     """Let a policy that can do so encode the items once, before it is asked chunk by chunk."""
-    encode = getattr(policy, "for_items", None)
-    return policy if encode is None else encode(action_context)
+    return policy.for_items(action_context) if isinstance(policy, EncodesItems) else policy
 
 
 def action_probabilities(
-    policy: Any, context: np.ndarray, action_context: np.ndarray
+    policy: PolicyLike, context: np.ndarray, action_context: np.ndarray
 ) -> np.ndarray:
-    """Ask any kind of policy for its probabilities, (n, n_actions), and check them.
-
-    `policy` is None (uniform), an object with ``predict_proba`` or a function, both of
-    ``(context, action_context)``.
-    """
+    """Ask any kind of policy for its probabilities, (n, n_actions), and check them."""
     shape = (len(context), len(action_context))
-    if policy is None:
-        return np.full(shape, 1 / shape[1])
     pi = np.asarray(policy_function(policy)(context, action_context))
     if pi.shape != shape:
         raise ValueError(
@@ -34,43 +129,50 @@ def action_probabilities(
     bad = ~((pi >= 0).all(axis=1) & (np.abs(total - 1) < 1e-4))
     if bad.any():
         row = int(np.argmax(bad))
+        where = f"in row {row} of the {len(pi)} it was asked for"
+        if not np.isfinite(pi[row]).all():
+            item = int(np.argmin(np.isfinite(pi[row])))
+            raise ValueError(
+                f"the policy returned {pi[row, item]} for item {item} {where}. Did its training "
+                "diverge, or has it never seen such features? Fit it again on finite features, at "
+                "a lower learning rate."
+            )
         raise ValueError(
-            f"the policy returned no probability distribution in row {row} of the {len(pi)} it was "
-            f"asked for (sum {total[row]:.4g}, min {pi[row].min():.4g}). Did it return logits? "
-            "Apply a softmax first."
+            f"the policy returned no probability distribution {where} (sum {total[row]:.4g}, "
+            f"min {pi[row].min():.4g}). Did it return logits? Apply a softmax first."
         )
     return pi
 
 
-def policy_function(policy: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def policy_function(policy: Any) -> Predict:
     """What returns a policy's probabilities; raise if it is no policy."""
-    predict = getattr(policy, "predict_proba", policy)
-    if not callable(predict):
-        raise TypeError(
-            f"a policy is an object with predict_proba(context, action_context), or a function "
-            f"of the same arguments; got {type(policy).__name__}."
-        )
-    return predict
+    if isinstance(policy, Policy):
+        return policy.predict_proba
+    if callable(policy):
+        return policy
+    raise TypeError(
+        f"a policy is an object with predict_proba(context, action_context), or a function "
+        f"of the same arguments; got {type(policy).__name__}."
+    )
 
 
 def reward_predictions(
-    reward_model: Any, context: np.ndarray, action_context: np.ndarray
+    reward_model: PredictsReward, context: np.ndarray, action_context: np.ndarray
 ) -> np.ndarray:
     """Ask a reward model for its predictions, (n, n_actions), and check them."""
     q_hat = reward_function(reward_model)(context, action_context)
     return check_predictions("the reward model", q_hat, (len(context), len(action_context)))
 
 
-def reward_function(reward_model: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def reward_function(reward_model: Any) -> Predict:
     """What returns a reward model's predictions; raise if it is no reward model."""
-    predict = getattr(reward_model, "predict_reward", None)
-    if not callable(predict):
-        raise TypeError(
-            "a reward model has a method predict_reward(context, action_context); "
-            f"{type(reward_model).__name__} has none. "
-            "Wrap a scikit-learn estimator in opl.SklearnRewardModel."
-        )
-    return predict
+    if isinstance(reward_model, PredictsReward) and callable(reward_model.predict_reward):
+        return reward_model.predict_reward
+    raise TypeError(
+        "a reward model has a method predict_reward(context, action_context); "
+        f"{type(reward_model).__name__} has none. "
+        "Wrap a scikit-learn estimator in opl.SklearnRewardModel."
+    )
 
 
 def check_predictions(who: str, q_hat: Any, shape: tuple[int, int]) -> np.ndarray:

@@ -53,6 +53,12 @@ class TinyWorld:
         )
 
 
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Call it to make every loop over rows go a few rows at a time: arrays of 20 numbers."""
+    return lambda: monkeypatch.setattr("opl_lib.checks.MAX_ELEMENTS", 20)
+
+
 @pytest.fixture(scope="session")
 def tiny_world():
     return TinyWorld(

@@ -1,22 +1,29 @@
 """Checks at the door: missing values, wrong types, probabilities, scale, the line of a warning."""
 
+import re
 import warnings
 from decimal import Decimal
+from fractions import Fraction
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import opl_lib as opl
-from opl_lib.checks import (
+from opl_lib.checks import check_number, integers, numbers, row_chunks, warn_of_scale
+from opl_lib.logs.readers import item_row_numbers, numeric_frame_column
+from opl_lib.progress import progress_bar
+from opl_lib.protocols import (
+    EncodesItems,
+    HasTemperature,
+    KnownWorld,
+    Learner,
+    Policy,
+    PredictsReward,
+    RewardModel,
     action_probabilities,
-    integers,
-    item_row_numbers,
-    numbers,
-    numeric_frame_column,
-    row_chunks,
-    told_of_scale,
-    warn_of_scale,
+    policy_function,
 )
 
 NO_NUMBERS = [
@@ -62,6 +69,85 @@ def test_no_items_need_no_chunks():
     assert row_chunks(0, 4) == []
 
 
+# ---- numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "message"),
+    [
+        (0, {"above": 0}, "x must be a finite number above 0; got 0."),
+        (-1.5, {"least": 0, "most": 1}, "x must be a finite number of at least 0 and at most 1"),
+        (2, {"least": 0, "most": 1}, "at most 1; got 2."),
+        (float("inf"), {"least": 0}, "x must be a finite number of at least 0; got inf."),
+        (float("nan"), {"finite": False}, "x must be a number; got nan."),
+        (float("nan"), {"above": 0, "finite": False}, "x must be a number above 0; got nan."),
+        (True, {"least": 0}, "got True."),
+        ("1", {"least": 0}, "got '1'."),
+        (None, {}, "x must be a finite number; got None."),
+        (2.0, {"kind": Integral, "least": 1}, "x must be an integer of at least 1; got 2.0."),
+        (-(2**70), {"kind": Integral, "least": 0}, "at least 0; got -1180591620717411303424."),
+    ],
+)
+def test_a_number_out_of_its_range_is_named_with_it(value, limits, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_number("x", value, **limits)
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [
+        (float("inf"), {"above": 0, "finite": False}),
+        (2**64, {"kind": Integral, "least": 0}),
+        (10**400, {"kind": Integral}),
+        (np.float32(0.5), {"least": 0, "most": 1}),
+        (np.int8(1), {"kind": Integral, "least": 1, "most": 1}),
+        (Fraction(1, 3), {"above": 0}),
+    ],
+)
+def test_a_number_within_its_range_passes(value, limits):
+    check_number("x", value, **limits)
+
+
+def test_seeds_may_be_of_any_size():
+    """`numpy.isfinite` knows no integer of 2**64 and beyond."""
+    world = opl.SyntheticWorld(3, 2, 2, n_eval_contexts=1, random_state=2**64)
+    assert world.sample(5, random_state=0).n_rounds == 5
+
+
+# ---- what a thing is
+
+
+def test_what_a_thing_can_do_decides_what_it_is(small_world):
+    towers = opl.TwoTowerPolicy(opl.TwoTower.mlp(3, 2, hidden=(), random_state=0))
+    assert isinstance(towers, Policy | EncodesItems) and isinstance(towers, HasTemperature)
+    assert not isinstance(opl.softmax(), HasTemperature)  # it has a number, and no other one
+    assert isinstance(small_world, KnownWorld) and not isinstance(towers, KnownWorld)
+    assert isinstance(opl.OffPolicyLearner("ips"), Learner)
+
+    class Guess:
+        def predict_reward(self, context, action_context):
+            return np.zeros((len(context), len(action_context)))
+
+    assert isinstance(Guess(), PredictsReward) and not isinstance(Guess(), RewardModel)
+
+
+@pytest.mark.parametrize("thing", [None, 3, "uniform", np.eye(2)], ids=str)
+def test_what_is_no_policy_is_refused(small_world, thing):
+    message = f"a policy is an object with predict_proba.*got {type(thing).__name__}"
+    with pytest.raises(TypeError, match=message):
+        policy_function(thing)
+    with pytest.raises(TypeError, match=message):
+        small_world.policy_value(thing)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_named_with_row_item_and_cure(value):
+    pi = np.array([[0.5, 0.5], [0.5, value]])
+    message = rf"returned {value} for item 1 in row 1 of the 2 it was asked for.*Fit it again"
+    with pytest.raises(ValueError, match=message):
+        action_probabilities(lambda context, items: pi, np.zeros((2, 1)), np.zeros((2, 1)))
+
+
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_probabilities_may_miss_1_by_rounding_and_no_more(sign):
     def off_by(error):
@@ -99,12 +185,10 @@ def test_features_are_warned_of_beyond_a_mean_or_a_spread_of_10(shape):
             assert [f"{name}, column 0 has" in str(w.message) for w in caught] == [True] * is_far
 
 
-def test_a_log_is_warned_of_once_and_its_parts_are_not():
+def test_a_log_is_warned_of_once():
     first, second = log_of([[50.0], [51.0]]), log_of([[60.0], [61.0]])
     with pytest.warns(UserWarning, match="Towers learn badly") as caught:
         warn_of_scale([first, first, second])
-        with told_of_scale():
-            warn_of_scale([first[:1]])
     assert len(caught) == 2
     with pytest.warns(UserWarning, match="Towers learn badly"):
         warn_of_scale([first])
@@ -132,7 +216,7 @@ FITS = {
     "many": lambda log: opl.fit_many(
         [opl.OffPolicyLearner("ips", random_state=k, **SETTINGS) for k in range(3)], log
     ),
-    "cross-fit": lambda log: opl.cross_fit(opl.OffPolicyLearner("regression", **SETTINGS), log),
+    "cross-fit": lambda log: opl.cross_fit(opl.TwoTowerRegressor(**SETTINGS), log),
     "evaluate": lambda log: opl.evaluate(opl.uniform(), log, ["dr"]),
 }
 
@@ -151,3 +235,15 @@ def test_reward_models_without_towers_may_have_features_of_any_scale(small_world
     from sklearn.linear_model import Ridge
 
     opl.cross_fit(opl.SklearnRewardModel(Ridge()), far_from_unit_scale(small_world))
+
+
+# ---- bars
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(True, True), (False, False), (None, False)])
+def test_a_bar_is_shown_on_demand(progress, shown, capsys):
+    """And of itself in a terminal only, which this is not."""
+    with progress_bar("count", 2, progress, unit="step") as bar:
+        bar.update(2)
+    printed = capsys.readouterr().err
+    assert ("count: 100%" in printed and "step/s" in printed) == shown

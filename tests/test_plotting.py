@@ -7,10 +7,13 @@ import pytest
 from matplotlib.colors import to_hex
 
 import opl_lib as opl
+from opl_lib.evaluation.estimators import FORMS
 from opl_lib.objectives import OBJECTIVES
-from opl_lib.plotting import COLORS
+from opl_lib.plotting import COLORS, REFERENCE_STYLES, color_of
 
-REFERENCES = {"logging": 0.5, "uniform": 0.4, "best constant item": 0.6, "optimum": 0.8}
+REFERENCES = {"logging": 0.5, "uniform": 0.4, "best_constant_item": 0.6, "optimum": 0.8}
+
+WORDS = [name.replace("_", " ") for name in REFERENCES]
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +38,18 @@ def table(**estimates):
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def test_every_objective_has_a_colour_of_its_own():
-    assert set(OBJECTIVES) | {"snips"} <= set(COLORS)
-    assert len(set(COLORS.values())) == len(COLORS)
+def test_every_objective_and_estimator_has_a_colour_of_its_own():
+    names = {**OBJECTIVES, **FORMS}
+    assert len({color_of(name) for name in names}) == len(names)
+    assert all(color_of(name) == COLORS[name] for name in names if name in COLORS)
+
+
+def test_a_new_objective_has_a_colour_by_itself(monkeypatch):
+    before = {name: color_of(name) for name in OBJECTIVES}
+    assert color_of("mine") is None
+    monkeypatch.setitem(OBJECTIVES, "mine", OBJECTIVES["ips"])
+    assert color_of("mine") not in {None, *before.values()}
+    assert {name: color_of(name) for name in before} == before
 
 
 def test_curves_start_at_epoch_0_in_the_colours_of_their_objectives():
@@ -51,15 +63,16 @@ def test_curves_start_at_epoch_0_in_the_colours_of_their_objectives():
 
 def test_curves_carry_labels_and_axis_names():
     ax = opl.plot_curves({"ips": [0.5, 0.6]}, references=REFERENCES)
-    assert legend_of(ax) == ["ips", *REFERENCES]
+    assert legend_of(ax) == ["ips", *WORDS]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "policy value V(π)")
 
 
 def test_references_are_horizontal_lines_of_different_styles():
     lines = lines_by_label(opl.plot_curves({"ips": [0.5, 0.6]}, references=REFERENCES))
-    for name, value in REFERENCES.items():
+    for name, value in zip(WORDS, REFERENCES.values(), strict=True):
         assert set(lines[name].get_ydata()) == {value}
-    assert len({lines[name].get_linestyle() for name in REFERENCES}) == 4
+    assert len({lines[name].get_linestyle() for name in WORDS}) == 4
+    assert set(REFERENCE_STYLES) == set(REFERENCES)
 
 
 def test_a_curve_of_another_name_is_drawn_too():
@@ -123,8 +136,25 @@ def test_figures_are_drawn_on_the_axes_given_or_on_new_ones(plot):
 
 
 def test_the_table_of_evaluate_can_be_drawn(small_log):
-    ax = opl.plot_estimates({"uniform": opl.evaluate(None, small_log, ["ips", "snips"])})
+    ax = opl.plot_estimates({"uniform": opl.evaluate(opl.uniform(), small_log, ["ips", "snips"])})
     assert legend_of(ax) == ["ips", "snips"]
+
+
+def test_differences_can_be_drawn(small_log):
+    uniform = opl.evaluate(opl.uniform(), small_log, ["ips", "dr"], difference=True)
+    ax = opl.plot_estimates({"uniform": uniform})
+    drawn = [float(bar.lines[0].get_xdata()[0]) for bar in ax.containers]
+    assert drawn == uniform["difference"].tolist()
+    assert ax.get_xlabel() == "estimated difference V(π) − V(π₀), with interval"
+
+
+def test_values_and_differences_are_not_drawn_together(small_log):
+    tables = {
+        name: opl.evaluate(opl.uniform(), small_log, ["ips"], difference=difference)
+        for name, difference in (("value", False), ("difference", True))
+    }
+    with pytest.raises(ValueError, match="all with difference=True or none"):
+        opl.plot_estimates(tables)
 
 
 def test_calibration_is_points_with_error_bars_about_the_diagonal():
@@ -144,88 +174,6 @@ def test_calibration_is_points_with_error_bars_about_the_diagonal():
     assert opl.plot_calibration(bins, ax) is ax
 
 
-def sweep(**values):
-    """Two settings, two seeds: values by objective, the same in both settings."""
-    references = {"optimum": 0.9, "best_constant_item": 0.7, "logging": 0.5, "uniform": 0.4}
-    return pd.DataFrame(
-        {"objective": name, "n_rounds": n, "seed": seed, "softmax_value": value,
-         "greedy_value": value + 0.1, **{k: v + seed / 10 for k, v in references.items()}}
-        for name, of_seeds in values.items()
-        for n in (500, 2_000)
-        for seed, value in enumerate(of_seeds)
-    )  # fmt: skip
-
-
-def band_of(ax):
-    (vertices,) = (band.get_paths()[0].vertices for band in ax.collections[:1])
-    return sorted({round(float(y), 4) for y in vertices[:, 1]})
-
-
-def legend_of_figure(axes):
-    return [text.get_text() for text in axes[0].figure.legends[0].get_texts()]
-
-
-def test_a_sweep_is_the_mean_over_seeds_with_a_student_t_band():
-    (ax,) = opl.plot_sweep({"softmax": sweep(ips=[0.5, 0.7])}, "n_rounds")
-    line = lines_by_label(ax)["ips"]
-    assert list(line.get_xdata()) == [500, 2_000]
-    np.testing.assert_allclose(line.get_ydata(), [0.6, 0.6])
-    assert to_hex(line.get_color()) == COLORS["ips"].lower()
-    # two seeds 0.2 apart: a standard error of 0.1, and t = 12.7062 with one degree of freedom
-    assert band_of(ax) == [round(0.6 - 1.27062, 4), round(0.6 + 1.27062, 4)]
-
-
-def test_a_sweep_shows_the_means_of_the_four_references():
-    (ax,) = opl.plot_sweep({"softmax": sweep(ips=[0.5, 0.7])}, "n_rounds")
-    lines = lines_by_label(ax)
-    shown = {name: set(np.round(lines[name].get_ydata(), 12)) for name in REFERENCES}
-    assert shown == {
-        "optimum": {0.95},
-        "best constant item": {0.75},
-        "logging": {0.55},
-        "uniform": {0.45},
-    }
-    assert len({lines[name].get_linestyle() for name in REFERENCES}) == 4
-
-
-def test_a_sweep_has_a_panel_a_table_with_a_column_each():
-    table = sweep(ips=[0.5, 0.7], dr=[0.6, 0.8])
-    axes = opl.plot_sweep(
-        {"softmax": table, "greedy": table}, "n_rounds", ["softmax_value", "greedy_value"]
-    )
-    assert [ax.get_title() for ax in axes] == ["softmax", "greedy"]
-    means = [lines_by_label(ax)["dr"].get_ydata()[0] for ax in axes]
-    np.testing.assert_allclose(means, [0.7, 0.8])
-    assert legend_of_figure(axes) == [
-        "ips", "dr", "optimum", "best constant item", "logging", "uniform"
-    ]  # fmt: skip
-    assert {ax.get_xlabel() for ax in axes} == {"rounds in the log"}
-    assert [ax.get_ylabel() for ax in axes] == ["policy value V(π)", ""]
-    assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["500", "2k"]
-
-
-def test_a_column_a_panel_is_asked_for():
-    with pytest.raises(ValueError):
-        opl.plot_sweep({"softmax": sweep(ips=[0.5, 0.7])}, "n_rounds", ["softmax_value"] * 2)
-
-
-def test_published_points_are_drawn_where_their_objective_is():
-    panels = {name: sweep(**{name: [0.5, 0.7]}) for name in ("ips", "dr")}
-    points = pd.DataFrame(
-        {"n_rounds": [500, 500], "objective": ["dr", "regression"], "policy_value": [0.65, 0.1],
-         "half_width": [0.05, 0.05]}
-    )  # fmt: skip
-    axes = opl.plot_sweep(panels, "n_rounds", points=points)
-    drawn = [
-        [(x, y) for bar in ax.containers for x, y in zip(*bar.lines[0].get_data(), strict=True)]
-        for ax in axes
-    ]
-    assert drawn == [[], [(500, 0.65)]]
-    (bar,) = axes[1].containers[0].lines[2][0].get_segments()
-    np.testing.assert_allclose(bar, [[500, 0.6], [500, 0.7]])
-    assert legend_of_figure(axes)[:3] == ["ips", "dr", "published"]
-
-
 DIAGNOSES = ["estimate", "mean_weight", "ess_share", "entropy", "effective_items",
              "kl_from_logging", "unsupported_mass"]  # fmt: skip
 
@@ -239,7 +187,7 @@ def diagnosis(start=0.0, logs=("held_out", "train")):
 
 def test_a_diagnosis_has_a_panel_a_column_and_a_line_a_fit_and_log():
     tables = {"ips": diagnosis(), "mine": diagnosis(100.0)}
-    axes = opl.plot_diagnosis(tables)
+    axes = opl.plot_watch(tables)
     assert axes.shape == (7,) and {ax.get_xlabel() for ax in axes} == {"epoch"}
     for ax, column in zip(axes, DIAGNOSES, strict=True):
         lines = lines_by_label(ax)
@@ -254,7 +202,7 @@ def test_a_diagnosis_has_a_panel_a_column_and_a_line_a_fit_and_log():
 
 
 def test_a_diagnosis_marks_a_mean_weight_of_one_and_has_one_legend():
-    axes = opl.plot_diagnosis({"ips": diagnosis(logs=["train"])})
+    axes = opl.plot_watch({"ips": diagnosis(logs=["train"])})
     (mark,) = [line for line in axes[1].get_lines() if line.get_linestyle() == ":"]
     assert set(mark.get_ydata()) == {1}
     assert [len(ax.get_lines()) for ax in axes] == [1, 2, 1, 1, 1, 1, 1]
@@ -264,14 +212,14 @@ def test_a_diagnosis_marks_a_mean_weight_of_one_and_has_one_legend():
 def test_what_is_infinite_leaves_a_gap_in_a_diagnosis():
     table = diagnosis(logs=["held_out"])
     table.loc[("held_out", 1), "kl_from_logging"] = np.inf
-    (line,) = opl.plot_diagnosis({"dr": table})[5].get_lines()
+    (line,) = opl.plot_watch({"dr": table})[5].get_lines()
     assert np.isnan(line.get_ydata()).tolist() == [False, True, False]
 
 
 def test_the_table_of_a_watch_can_be_drawn(small_log):
     watch = opl.Watch(small_log[:40], small_log)
     learner = opl.OffPolicyLearner("ips", epochs=1, hidden=(5,), dim_embedding=3)
-    learner.fit(small_log, callbacks=watch.callbacks)
-    axes = opl.plot_diagnosis({"ips": watch.table})
+    learner.fit(small_log, callback=watch)
+    axes = opl.plot_watch({"ips": watch.table})
     estimate = lines_by_label(axes[0])["ips, held-out rounds"]
     assert list(estimate.get_ydata()) == watch.table.loc["held_out"].estimate.tolist()

@@ -21,6 +21,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import numpy as np
+import public_names
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbstripout import strip_output
@@ -140,10 +141,16 @@ def figure(slug, name):
 
 
 def copy_sources():
-    """Copy what the book is rendered from to a fresh `_build/source`, and return its path."""
+    """Copy what the book is rendered from to a fresh `_build/source`, and return its path.
+
+    The chapters' experiments go with it: a notebook finds them beside itself.
+    """
     source = BUILD / "source"
     shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(BOOK, source / "book", ignore=shutil.ignore_patterns("text", ".*"))
+    ignored = shutil.ignore_patterns("text", ".*", "__pycache__")
+    shutil.copytree(BOOK, source / "book", ignore=ignored)
+    api = source / "book" / "api.md"
+    api.write_text(public_names.page(api.read_text(encoding="utf-8")), encoding="utf-8")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(ROOT / name, source)
     if (ROOT / "results").is_dir():  # read by the chapters as ../results

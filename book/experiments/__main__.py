@@ -1,12 +1,14 @@
-"""Command line: ``python -m opl_lib.experiments --help``."""
+"""Command line, from the folder ``book``: ``python -m experiments --help``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from .figures import EXPERIMENTS
-from .runner import expected_seconds, missing, read_table, run
+from .runner import expected_seconds, missing, run
+from .tables import RESULTS, read_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,14 +18,16 @@ def main(arguments: list[str] | None = None) -> int:
         for name, e in EXPERIMENTS.items()
     )
     parser = argparse.ArgumentParser(
-        prog="python -m opl_lib.experiments",
+        prog="python -m experiments",
         description="Run the book's experiments and store their tables. Cells that a table has are "
         "not run again, so a run that was stopped goes on where it was.",
-        epilog=f"experiments:\n{known}",
+        epilog=f"Run it in the folder `book`, where `experiments` lies.\n\nexperiments:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="name", help="which; all if none is named")
-    parser.add_argument("--folder", default="results", help="of the tables (default: results)")
+    parser.add_argument(
+        "--folder", default=RESULTS, type=Path, help="of the tables (default: results, beside book)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument(
         "--dry-run", action="store_true", help="list the missing cells and the time they would take"
@@ -45,9 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _show(name: str, folder: str, n_jobs: int) -> None:
+def _show(name: str, folder: Path, n_jobs: int) -> None:
     experiment = EXPERIMENTS[name]
-    todo = missing(experiment.cells, experiment.seeds, read_table(f"{folder}/{name}.csv"))
+    todo = missing(experiment.cells, experiment.seeds, read_table(folder / f"{name}.csv"))
     n_done = len(experiment.cells) - len(todo)
     print(f"\n{name}: {experiment.about}; {n_done} of {len(experiment.cells)} cells are done")
     total = 0.0

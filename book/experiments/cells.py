@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from opl_lib.evaluation.evaluate import evaluate
-from opl_lib.learning.learner import OffPolicyLearner
-from opl_lib.learning.loop import fit_many
+from opl_lib.learning.learner import OffPolicyLearner, fit_many
 from opl_lib.learning.reward_models import SklearnRewardModel
 from opl_lib.logs.feedback import BanditFeedback
 from opl_lib.worlds import logging_policies
@@ -45,7 +44,7 @@ class Cell:
         the largest SNIPS estimate on a validation log is kept; `learning_rate` is not used.
     weight_decay : float
     shuffle : bool
-    softmax : str
+    catalogue : str
         How a step sees the items; as in `OffPolicyLearner`.
     n_sampled : int
     reward_model : {"two towers", "article"}
@@ -67,7 +66,7 @@ class Cell:
     learning_rates: tuple[float, ...] = ()
     weight_decay: float = 0.0
     shuffle: bool = True
-    softmax: str = "auto"
+    catalogue: str = "auto"
     n_sampled: int = 64
     reward_model: str = "two towers"
     n_eval_contexts: int = 2_000
@@ -87,14 +86,14 @@ class Cell:
     def settings(self) -> dict[str, Any]:
         """The fields as they stand in the table."""
         fields = asdict(self)
-        return {**fields, "learning_rates": " ".join(f"{r:g}" for r in self.learning_rates)}
+        return {**fields, "learning_rates": " ".join(map(exact, self.learning_rates))}
 
     @property
     def title(self) -> str:
         """The settings that tell cells apart, for people."""
         return (
             f"{self.objective:<11} {self.n_actions:>5} items {self.n_rounds:>6} rounds  "
-            f"batch {self.batch_size:>4}  {self.n_epochs:>3} epochs  {self.softmax:<8}"
+            f"batch {self.batch_size:>4}  {self.n_epochs:>3} epochs  {self.catalogue:<9}"
         )
 
     def world(self, seed: int) -> SyntheticWorld:
@@ -116,7 +115,7 @@ class Cell:
             learning_rate=learning_rate,
             weight_decay=self.weight_decay,
             shuffle=self.shuffle,
-            softmax=self.softmax,
+            catalogue=self.catalogue,
             n_sampled=self.n_sampled,
             progress=False,
             random_state=seed,
@@ -140,9 +139,6 @@ class Cell:
             ``temperature``); the four reference values; and ``seconds``, of the whole cell divided
             by its seeds.
         """
-        import torch
-
-        torch.set_num_threads(1)
         start = time.perf_counter()
         worlds = [self.world(seed) for seed in seeds]
         logs = [world.sample(self.n_rounds, LOG_SEED) for world in worlds]
@@ -169,10 +165,7 @@ class Cell:
                     "greedy_value": world.policy_value(learner.policy_.at_temperature(0)),
                     "tuned_value": world.policy_value(tuned),
                     "temperature": tuned.temperature,
-                    **{
-                        name.replace(" ", "_"): value
-                        for name, value in world.reference_values().items()
-                    },
+                    **world.reference_values(),
                 }
             )
         seconds = (time.perf_counter() - start) / len(seeds)
@@ -194,7 +187,7 @@ class Cell:
         items = self.n_actions
         if self.objective == "regression":
             items = min(self.batch_size, items)
-        elif self.softmax == "sampled":
+        elif self.catalogue == "sampled":
             items = min(self.n_sampled, items)
         updates = self.n_epochs * self.updates_per_epoch
         n_fits = n_seeds * max(len(self.learning_rates), 1)
@@ -215,18 +208,15 @@ def _best(candidates: Sequence[Any], policies: Sequence[Any], feedback: BanditFe
     return candidates[int(np.nanargmax(values))]
 
 
+def exact(value: float) -> str:
+    """A number in as few digits as read back exactly; six, if they are enough."""
+    short = f"{value:.6g}"
+    return short if float(short) == value else repr(float(value))
+
+
 def _logging_policy(text: str) -> Any:
     match = re.fullmatch(r"(\w+)\(([\d.]*)\)", text)
     if not match:
         raise ValueError(f"logging_policy must look like 'epsilon_greedy(0.1)'; got {text!r}.")
     name, argument = match.groups()
     return getattr(logging_policies, name)(*([float(argument)] if argument else []))
-
-
-def mean_and_interval(values: np.ndarray) -> tuple[float, float]:
-    """Mean over seeds and the half-width of its 95 % Student-t interval."""
-    from scipy.stats import t
-
-    values = np.asarray(values, dtype=float)
-    n = len(values)
-    return float(values.mean()), float(t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))

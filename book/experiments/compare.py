@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Iterable
 
-from .cells import mean_and_interval
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
 
 REFERENCES = ("logging", "uniform", "best_constant_item", "optimum")
+
+
+def mean_and_interval(values: Iterable[float]) -> tuple[float, float]:
+    """Mean over seeds and half the width of its 95 % Student-t interval."""
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    return float(values.mean()), float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
 
 
 def by_seed(table: pd.DataFrame, setting: str, value: str = "softmax_value") -> pd.DataFrame:

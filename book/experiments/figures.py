@@ -70,7 +70,7 @@ def _figure3(base, exact_to: int, sampled_from: int, n_actions=N_ACTIONS) -> lis
             if n <= exact_to or not is_value:
                 cells.append(cell)
             if n >= sampled_from and is_value:
-                cells.append(replace(cell, softmax="sampled"))
+                cells.append(replace(cell, catalogue="sampled"))
     return cells
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
-from opl_lib.plotting import COLORS, REFERENCE_STYLES
+from opl_lib.plotting import REFERENCE_STYLES, color_of
+
+from .compare import over_seeds
 
 _AXIS_NAMES = {"n_rounds": "rounds in the log", "n_actions": "items", "batch_size": "batch size"}
 
@@ -29,7 +29,7 @@ def plot_sweep(
     Parameters
     ----------
     panels : mapping of str to DataFrame
-        Tables of `opl_lib.experiments`, one row a cell and seed, by the title of their panel.
+        Tables as `run` makes them, one row a cell and seed, by the title of their panel.
     x : str
         The setting that varies, a column of numbers above 0; its axis is logarithmic.
     values : str or sequence of str
@@ -47,18 +47,19 @@ def plot_sweep(
     fig, axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, **size)
     for ax, (title, table), column in zip(axes[0], panels.items(), columns, strict=True):
         for objective, rows in table.groupby("objective", sort=False):
-            color = COLORS.get(objective)
-            low, mean, high = _mean_and_band(rows.groupby(x)[column])
+            color = color_of(objective)
+            found = over_seeds(rows.set_index(x)[column])
+            mean, half = found["mean"], found["half_width"]
             ax.plot(mean, color=color, marker="o", ms=3, label=objective)
-            ax.fill_between(mean.index, low, high, color=color, alpha=0.2, lw=0)
+            ax.fill_between(mean.index, mean - half, mean + half, color=color, alpha=0.2, lw=0)
             if points is not None:
                 there = points[points["objective"] == objective]
                 style = {"fmt": "D", "ms": 5, "lw": 1, "mfc": "white", "color": color}
                 bars = there["half_width"]
                 ax.errorbar(there[x], there["policy_value"], bars, label="published", **style)
         for name, style in REFERENCE_STYLES.items():
-            mean = table.groupby(x)[name.replace(" ", "_")].mean()
-            ax.plot(mean, color="0.35", lw=1, ls=style, label=name)
+            label = name.replace("_", " ")
+            ax.plot(table.groupby(x)[name].mean(), color="0.35", lw=1, ls=style, label=label)
         ticks = sorted(table[x].unique())
         ax.set(title=title, xlabel=_AXIS_NAMES.get(x, x), xscale="log")
         ax.set_xticks(ticks, [f"{t / 1000:g}k" if t >= 1000 else f"{t:g}" for t in ticks])
@@ -67,13 +68,7 @@ def plot_sweep(
     axes[0, 0].set_ylabel("policy value V(π)")
     shown = [pair for ax in axes[0] for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
     handles = {label: handle for handle, label in shown}
-    last = ["published", *REFERENCE_STYLES]
+    last = ["published", *(name.replace("_", " ") for name in REFERENCE_STYLES)]
     names = sorted(handles, key=lambda name: last.index(name) if name in last else -1)
     fig.legend([handles[name] for name in names], names, loc="outside right", frameon=False)
     return axes[0]
-
-
-def _mean_and_band(by_setting: Any) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Lower end of the 95 % band, mean over seeds, and upper end, from grouped values."""
-    half = by_setting.sem() * stdtrit(by_setting.count() - 1, 0.975)
-    return by_setting.mean() - half, by_setting.mean(), by_setting.mean() + half

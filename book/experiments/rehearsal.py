@@ -11,19 +11,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from opl_lib.learning.learner import OffPolicyLearner
-from opl_lib.learning.loop import fit_many
-from opl_lib.learning.reward_models import CrossFittedRewardModel, FittedRewardModel
-from opl_lib.selection.rehearse import graded
-from opl_lib.selection.select import LOGGING, Selection, parts, select
-from opl_lib.worlds.synthetic import World
+from opl_lib.learning.cross_fitting import CrossFittedRewardModel
+from opl_lib.learning.learner import OffPolicyLearner, fit_many
+from opl_lib.learning.regressor import TwoTowerRegressor
+from opl_lib.learning.reward_models import FittedRewardModel
+from opl_lib.selection.candidates import parts
+from opl_lib.selection.judge import LOGGING
+from opl_lib.selection.rehearse import outcome
+from opl_lib.selection.select import Selection, select
+from opl_lib.worlds.base import World
 
-from .map import REGRESSION_RATE, TEMPERATURES, WORLDS, Digits, make_learner, reward_models
+from .learners import make_learner, make_regressor, reward_models
+from .map import TEMPERATURES, WORLDS, DigitsSpec
 
 WORLD_SEED = 1
 REHEARSED = {
-    **{name: setting for name, setting in WORLDS.items() if name != "short log"},
-    "good logging": Digits(None, alpha=0.9),
+    **{name: spec for name, spec in WORLDS.items() if name != "short log"},
+    "good logging": DigitsSpec(None, alpha=0.9),
 }
 OBJECTIVES = ("regression", "dm", "dr", "baseline_ips")
 
@@ -71,13 +75,13 @@ class RehearsalCell:
         for seed, selection in zip(
             seeds, selections([world] * len(seeds), self.n_rounds, seeds), strict=True
         ):
-            bounds = judged(selection, world, references["logging"])
+            bounds = bounds_and_truth(selection, world, references["logging"])
             bounds = [row for row in bounds if row["eligible"]]
             rows.append(
                 {
                     **self.settings,
                     "seed": seed,
-                    **graded(selection, world, references["logging"]),
+                    **outcome(selection, world, references["logging"]),
                     "eligible": len(bounds),
                     "too_high": sum(row["lower_bound"] > row["gain"] for row in bounds),
                     **{name: references[name] for name in ("logging", "optimum")},
@@ -113,7 +117,8 @@ class BoundsCell(RehearsalCell):
         ):
             logging = world.policy_value(world.logging_policy)
             rows += [
-                {**self.settings, "seed": seed, **row} for row in judged(selection, world, logging)
+                {**self.settings, "seed": seed, **row}
+                for row in bounds_and_truth(selection, world, logging)
             ]
         return _timed(rows, start)
 
@@ -122,9 +127,6 @@ def selections(
     worlds: Sequence[World], n_rounds: int, seeds: Sequence[int], **settings: Any
 ) -> list[Selection]:
     """What `select` makes of a log of each world, all learners fitted side by side."""
-    import torch
-
-    torch.set_num_threads(1)
     logs = [parts(world.sample(n_rounds, seed)) for world, seed in zip(worlds, seeds, strict=True)]
     to_fit = [part for part, _, _ in logs]
     q_hats = reward_models(OBJECTIVES, to_fit, seeds)
@@ -146,17 +148,21 @@ def selections(
     ]
 
 
-def candidates(seed: int, reward_model: CrossFittedRewardModel) -> dict[str, OffPolicyLearner]:
-    """What is chosen from, each as a softmax and greedily."""
+def candidates(
+    seed: int, reward_model: CrossFittedRewardModel | None
+) -> dict[str, OffPolicyLearner | TwoTowerRegressor]:
+    """What is chosen from, each as a softmax and greedily; the regression also judges."""
     return {
-        objective: make_learner(
-            objective, REGRESSION_RATE if objective == "regression" else 3e-4, seed, reward_model
-        )
-        for objective in OBJECTIVES
+        name: make_regressor(seed)
+        if name == "regression"
+        else make_learner(name, 3e-4, seed, reward_model)
+        for name in OBJECTIVES
     }
 
 
-def judged(selection: Selection, world: World, logging_value: float) -> list[dict[str, Any]]:
+def bounds_and_truth(
+    selection: Selection, world: World, logging_value: float
+) -> list[dict[str, Any]]:
     """Every candidate's bound, what it rests on, and the truth."""
     return [
         {

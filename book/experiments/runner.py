@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import platform
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from .cells import Cell
+from .tables import RESULTS, here, key, note_of, read_table, write_table
 
 _TIMED_BATCHES = 20
 
 
+class Runnable(Protocol):
+    """A frozen dataclass of settings that can be run: `Cell`, `MapCell`, `BoundsCell`, …"""
+
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+    @property
+    def title(self) -> str: ...
+
+    def run(self, seeds: tuple[int, ...]) -> list[dict[str, Any]]: ...
+
+    def cost(self, n_seeds: int) -> int: ...
+
+
 def run(
     name: str,
-    cells: Sequence[Cell],
+    cells: Sequence[Runnable],
     seeds: Sequence[int],
-    folder: str | Path = "results",
+    folder: str | Path = RESULTS,
     n_jobs: int = 2,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Run the cells that no table of the folder has yet, and return the table.
 
     Each finished cell is added to ``folder/name.csv``, which is replaced as a whole, so that it is
-    complete and valid at any moment; ``folder/name.json`` says with what it was made. Cells run in
-    processes through joblib: inside ``joblib.parallel_config(backend=…)`` they run elsewhere.
+    complete and valid at any moment. Its column ``made_with`` says with what each row was made, and
+    ``folder/name.json`` explains it. Cells run in processes through joblib: inside
+    ``joblib.parallel_config(backend=…)`` they run elsewhere.
 
     Parameters
     ----------
     name : str
         Of the table.
-    cells : sequence of Cell, MapCell or RehearsalCell
+    cells : sequence of Cell, MapCell, BoundsCell or RehearsalCell
         A frozen dataclass whose fields are the settings, with methods ``run(seeds)``, to the rows
         of the table, and ``cost(n_seeds)``, relative to other cells.
     seeds : sequence of int
@@ -53,10 +68,16 @@ def run(
     -------
     pandas.DataFrame
         One row a cell and seed, in the order of the cells; see `Cell.run`.
+
+    Warns
+    -----
+    UserWarning
+        If the table has rows of another version of the library; they are kept.
     """
-    path = Path(folder) / f"{name}.csv"
+    path, kind = Path(folder) / f"{name}.csv", type(cells[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    done = _taken_over(cells, seeds, read_table(path), path)
+    done, made_with = _taken_over(cells, seeds, path)
+    _warn_of_other_versions(done, made_with, path)
     todo = missing(cells, seeds, done)
     costs = [cell.cost(len(lacking)) for cell, lacking in todo]
     order = sorted(range(len(todo)), key=costs.__getitem__, reverse=True)  # the longest first
@@ -64,76 +85,68 @@ def run(
         delayed(_numbered)(number, *todo[number]) for number in order
     )
     with tqdm(total=sum(costs), desc=name, unit_scale=True, unit="", disable=not progress) as bar:
-        for number, rows in results:
-            done = _in_order(pd.concat([done, pd.DataFrame(rows)]), cells)
-            _write(path, done, type(cells[0]))
+        for number, rows, maker, versions in results:
+            made_with[maker] = versions
+            done = _joined(done, pd.DataFrame(rows).assign(made_with=maker), cells)
+            write_table(path, done, kind, made_with)
             bar.update(costs[number])
     return done
 
 
 def missing(
-    cells: Sequence[Cell], seeds: Sequence[int], done: pd.DataFrame
-) -> list[tuple[Cell, tuple[int, ...]]]:
+    cells: Sequence[Runnable], seeds: Sequence[int], done: pd.DataFrame
+) -> list[tuple[Any, tuple[int, ...]]]:
     """The cells that a table lacks, each with the seeds that it lacks."""
-    have = {(_key(row, type(cells[0])), row["seed"]) for row in done.to_dict("records")}
+    have = {(key(row, type(cells[0])), row["seed"]) for row in done.to_dict("records")}
     todo = []
     for cell in cells:
-        key = _key(cell.settings, type(cell))
-        lacking = tuple(seed for seed in seeds if (key, seed) not in have)
+        of_cell = key(cell.settings, type(cell))
+        lacking = tuple(seed for seed in seeds if (of_cell, seed) not in have)
         if lacking:
             todo.append((cell, lacking))
     return todo
 
 
 def _taken_over(
-    cells: Sequence[Cell], seeds: Sequence[int], done: pd.DataFrame, path: Path
-) -> pd.DataFrame:
+    cells: Sequence[Runnable], seeds: Sequence[int], path: Path
+) -> tuple[pd.DataFrame, dict[str, dict]]:
     """A table with the rows that it lacks and that other tables of its folder have."""
     kind = type(cells[0])
+    done, made_with = read_table(path), dict(note_of(path).get("made_with", {}))
     for other in sorted(set(path.parent.glob("*.csv")) - {path}):
-        if _kind(other) != kind.__name__:
+        note = note_of(other)
+        if note.get("kind") != kind.__name__:
             continue
-        table = read_table(other)
         wanted = {
-            (_key(cell.settings, kind), seed)
+            (key(cell.settings, kind), seed)
             for cell, lacking in missing(cells, seeds, done)
             for seed in lacking
         }
-        rows = [row for row in table.to_dict("records") if (_key(row, kind), row["seed"]) in wanted]
-        if rows:
-            done = _in_order(pd.concat([done, pd.DataFrame(rows)]), cells)
-            _write(path, done, kind)
-    return done
+        table = read_table(other)
+        is_wanted = [(key(r, kind), r["seed"]) in wanted for r in table.to_dict("records")]
+        if any(is_wanted):
+            made_with |= note["made_with"]
+            done = _joined(done, table[is_wanted], cells)
+            write_table(path, done, kind, made_with)
+    return done, made_with
 
 
-def _kind(path: Path) -> str | None:
-    """What kind of cell a table is made of."""
-    note = path.with_suffix(".json")
-    return json.loads(note.read_text(encoding="utf-8")).get("kind") if note.exists() else None
+def _warn_of_other_versions(done: pd.DataFrame, made_with: dict[str, dict], path: Path) -> None:
+    if done.empty:
+        return
+    maker, versions = here()
+    by_version = done["made_with"].map(lambda name: made_with[name]["opl_lib"]).value_counts()
+    others = by_version.drop(versions["opl_lib"], errors="ignore")
+    if len(others):
+        told = ", ".join(f"{n} by version {number}" for number, n in others.items())
+        warnings.warn(
+            f"{path.name} has {len(done)} rows, of which {told} of opl_lib; this is {maker}. They "
+            "are kept: to make them again, delete them from the table first.",
+            stacklevel=3,
+        )
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """A table as `run` wrote it; empty if there is none yet.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    pandas.DataFrame
-    """
-    if not Path(path).exists():
-        return pd.DataFrame()
-    return pd.read_csv(
-        path,
-        keep_default_na=False,  # no learning rates to choose from are an empty string
-        na_values={"lower_bound": ""},
-        dtype={"learning_rates": str},
-    )
-
-
-def expected_seconds(todo: Sequence[tuple[Cell, tuple[int, ...]]]) -> list[float]:
+def expected_seconds(todo: Sequence[tuple[Runnable, tuple[int, ...]]]) -> list[float]:
     """Time a few updates of each cell; return what whole cells should take on one core.
 
     Without the fits of DR's reward model, which are a small part; NaN for other kinds of
@@ -145,66 +158,44 @@ def expected_seconds(todo: Sequence[tuple[Cell, tuple[int, ...]]]) -> list[float
         if not isinstance(cell, Cell):
             seconds.append(math.nan)
             continue
-        key = cell.shorter(_TIMED_BATCHES), len(seeds)
-        if key not in per_update:
+        short = cell.shorter(1 + _TIMED_BATCHES), len(seeds)
+        if short not in per_update:
             few, many = (_seconds(cell.shorter(n), seeds) for n in (1, 1 + _TIMED_BATCHES))
-            per_update[key] = max(many - few, 0) / _TIMED_BATCHES
-        seconds.append(per_update[key] * cell.n_epochs * cell.updates_per_epoch)
+            # On a busy machine the short run may take longer; then all of the long one counts.
+            per_update[short] = (many - few if many > few else many) / _TIMED_BATCHES
+        seconds.append(per_update[short] * cell.n_epochs * cell.updates_per_epoch)
     return seconds
 
 
 def _seconds(cell: Cell, seeds: tuple[int, ...]) -> float:
-    start = time.perf_counter()
-    cell.run(seeds)
-    return time.perf_counter() - start
+    with _one_thread():
+        start = time.perf_counter()
+        cell.run(seeds)
+        return time.perf_counter() - start
 
 
-def _numbered(number: int, cell: Cell, seeds: tuple[int, ...]) -> tuple[int, list[dict]]:
-    return number, cell.run(seeds)
+def _numbered(
+    number: int, cell: Runnable, seeds: tuple[int, ...]
+) -> tuple[int, list[dict], str, dict]:
+    with _one_thread():
+        return number, cell.run(seeds), *here()
 
 
-def _key(row: dict[str, Any], kind: type) -> tuple:
-    """What identifies a cell in a table; a tuned learning rate is a result, not a setting."""
-    values = {name: row[name] for name in kind.__dataclass_fields__}
-    if values.get("learning_rates"):
-        values["learning_rate"] = ""
-    return tuple(v if isinstance(v, str) else float(v) for v in values.values())
-
-
-def _in_order(table: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
-    kind = type(cells[0])
-    place = {_key(cell.settings, kind): number for number, cell in enumerate(cells)}
-    order = [place.get(_key(row, kind), len(place)) for row in table.to_dict("records")]
-    return table.assign(_order=order).sort_values(["_order", "seed"]).drop(columns="_order")
-
-
-def _write(path: Path, table: pd.DataFrame, kind: type) -> None:
-    made_with = {
-        "kind": kind.__name__,
-        "opl_lib": version("opl-lib"),
-        **{name: version(name) for name in ("torch", "numpy", "scikit-learn", "pandas")},
-        "python": platform.python_version(),
-        "machine": machine(),
-        "cells": len({_key(row, kind) for row in table.to_dict("records")}),
-        "seeds": sorted(int(seed) for seed in table["seed"].unique()),
-        "core_hours": round(float(table["seconds"].sum()) / 3600, 3),
-    }
-    write_atomically(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_atomically(path.with_suffix(".json"), json.dumps(made_with, indent=2) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is complete at any moment: the old one, or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def machine() -> str:
-    """Processor and number of cores, without names of hosts."""
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Cells run side by side, so each has one core; afterwards all is as before."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {os.cpu_count()} cores"
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _joined(done: pd.DataFrame, rows: pd.DataFrame, cells: Sequence[Runnable]) -> pd.DataFrame:
+    """Both, in the order of the cells."""
+    kind = type(cells[0])
+    table = pd.concat([done, rows])
+    place = {key(cell.settings, kind): number for number, cell in enumerate(cells)}
+    order = [place.get(key(row, kind), len(place)) for row in table.to_dict("records")]
+    return table.assign(_order=order).sort_values(["_order", "seed"]).drop(columns="_order")

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..checks import row_chunks
-from ..learning.learner import default_reward_model
-from ..learning.reward_models import CrossFittedRewardModel, cross_fit
-from ..logs.feedback import BanditFeedback, check_feedback, user_numbers
-from ..logs.support import effective_sample_size, per_user, standard_error, weight_diagnostics
-from ..protocols import action_probabilities, for_items, reward_predictions
-from .estimators import FORMS, Estimator, Terms, as_estimator
-from .intervals import Interval, shows_its_error
+from ..learning.cross_fitting import cross_fit
+from ..learning.regressor import TwoTowerRegressor
+from ..logs.feedback import BanditFeedback, check_feedback
+from ..protocols import PolicyLike, PredictsReward
+from .estimators import FORMS, Estimator, as_estimator
+from .intervals import Interval
+from .terms import Terms, policy_terms
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-_ROUNDING = 1e-6  # of weights, whose policy may be in single precision
+_DEFAULT = ("ips", "snips", "dr")
 
 
 def evaluate(
-    policy: Any,
+    policy: PolicyLike,
     feedback: BanditFeedback,
-    estimators: Sequence[str | Estimator] = ("ips", "snips", "dr"),
-    reward_model: Any = None,
+    estimators: Sequence[str | Estimator] | None = None,
+    reward_model: PredictsReward | None = None,
     confidence: float = 0.95,
     interval: str = "normal",
     difference: bool = False,
@@ -45,8 +40,10 @@ def evaluate(
         arguments, that returns probabilities of shape (n, n_actions).
     feedback : BanditFeedback
         Held-out rounds. On the rounds a policy was trained on, every estimate is too high.
-    estimators : sequence of str or Estimator
-        Names such as ``"ips"``, or `Estimator` with a limit of its own; all are listed there.
+    estimators : sequence of str or Estimator, optional
+        Names such as ``"ips"``, or `Estimator` with a limit or a form of its own; all are listed
+        there. If not given, ``"ips"``, ``"snips"`` and ``"dr"``, as far as the interval can bound
+        them.
     reward_model : fitted reward model, optional
         The q̂ of ``"dm"`` and the doubly robust estimators, fitted on other rounds, or by
         `cross_fit` on exactly these: a part of the log that was cross-fitted counts as other
@@ -76,9 +73,9 @@ def evaluate(
         One row an estimator: ``policy_value`` (or ``difference``), ``std_error``, ``ci_lower``,
         ``ci_upper``, and for the estimators that weight, how far to trust them: ``ess`` (effective
         sample size), ``mean_weight`` (should be 1), ``max_weight``, and ``ess_reward``, the
-        effective number of rounds that carry a reward, ``(Σ w r)² / Σ (w r)²``: with fewer than
-        about ten the interval is too narrow. DM has no interval. With ``"empirical_bernstein"``
-        also ``term_min`` and ``term_max``, the range used.
+        effective number of rounds (of users, if the log knows them) that carry a reward,
+        ``(Σ w r)² / Σ (w r)²``: with fewer than about ten the interval is too narrow. DM has no
+        interval. With ``"empirical_bernstein"`` also ``term_min`` and ``term_max``, the range used.
 
     Raises
     ------
@@ -88,10 +85,10 @@ def evaluate(
 
     Notes
     -----
-    The standard error is that of the mean of per-row terms; for a self-normalised estimate, of the
-    linearised ratio. It is NaN for DM, whose error is that of q̂ and not seen in its terms, and
-    where no round has any weight. Clipping, switching and shrinking bias an estimate, and no
-    interval here knows of that.
+    The standard error is that of the mean of per-row terms; for an estimate that is a function of
+    several means, such as a ratio, of its linearised terms. It is NaN for DM, whose error is that
+    of q̂ and not seen in its terms, and where no round has any weight. Clipping, switching and
+    shrinking bias an estimate, and no interval here knows of that.
 
     ``"normal"`` and ``"student_t"`` add standard errors to the estimate, and are poor if few rounds
     carry a reward or `ess` is small. ``"bootstrap"`` takes percentiles over 1,000 resamples of the
@@ -127,55 +124,38 @@ def evaluate(
     import pandas as pd
 
     check_feedback(feedback)
-    estimators = _estimators(estimators)
-    check_confidence(confidence)
     how = Interval(interval, reward_range, max_weight, random_state)
-    if any(estimator.needs_reward_model for estimator in estimators) and reward_model is None:
-        reward_model = cross_fit(default_reward_model(feedback.reward), feedback)
+    asked = _estimators(_default(how) if estimators is None else estimators)
+    check_confidence(confidence)
+    tail = (1 - confidence) / 2
+    how.check(tail, feedback.units)
+    for estimator in asked:
+        check_bounded(estimator, how, feedback.n_rounds)
+    if not any(estimator.needs_reward_model for estimator in asked):
+        reward_model = None
+    elif reward_model is None:
+        reward_model = cross_fit(TwoTowerRegressor(), feedback)
     terms = policy_terms(policy, feedback, reward_model)
     if difference:
         terms = terms.against_logging()
-    rows = [estimate(estimator, terms, how, (1 - confidence) / 2) for estimator in estimators]
-    table = pd.DataFrame(rows, index=pd.Index([str(e) for e in estimators], name="estimator"))
+    rows = [estimate(estimator, terms, how, tail) for estimator in asked]
+    table = pd.DataFrame(rows, index=pd.Index([str(e) for e in asked], name="estimator"))
     return table.rename(columns={"value": "difference" if difference else "policy_value"})
 
 
 def estimate(estimator: Estimator, terms: Terms, how: Interval, tail: float) -> dict[str, float]:
     """One row of a table: the estimate, its error and bounds, and the diagnostics."""
-    per_row = estimator.per_row(terms)
-    lower, upper = how.bounds(estimator, terms, tail)
-    shown = shows_its_error(estimator, terms)
+    sample = estimator.sample(terms, how.reward_range, how.max_weight)
+    lower, upper = how.bounds(sample, tail)
     row = {
-        "value": float(per_row.mean()),
-        "std_error": standard_error(per_user(per_row, terms.user)) if shown else math.nan,
+        "value": sample.value,
+        "std_error": sample.standard_error,
         "ci_lower": lower,
         "ci_upper": upper,
     }
-    if how.kind == "empirical_bernstein":
-        row["term_min"], row["term_max"] = how.term_range(estimator, terms)
-    return row | (diagnostics(terms) if estimator.weighs else {})
-
-
-def diagnostics(terms: Terms) -> dict[str, float]:
-    """How far the weights let an estimate be trusted."""
-    shown = weight_diagnostics(terms.weight)
-    del shown["mean_weight_se"]
-    return {**shown, "ess_reward": effective_sample_size(terms.weight * terms.reward)}
-
-
-def ess_of_change(terms: Terms) -> float:
-    """Effective number of rounds, or users, that show what a policy does more than the log.
-
-    That of ``(w − 1)₊``: where π agrees with ``π_0`` the weight is near 1, and such rounds say
-    nothing of the change, however many they are. Infinite for a policy that changes nothing, 0 for
-    one of whose change the log shows nothing.
-    """
-    if (np.abs(terms.weight - 1) <= _ROUNDING).all():
-        return math.inf
-    more = np.where(terms.weight > 1 + _ROUNDING, terms.weight - 1, 0)
-    if terms.user is not None:
-        more = np.bincount(terms.user, more)
-    return effective_sample_size(more)
+    if sample.range is not None:
+        row["term_min"], row["term_max"] = sample.range
+    return row | (terms.diagnostics if estimator.weighs else {})
 
 
 def check_confidence(confidence: float) -> None:
@@ -184,35 +164,26 @@ def check_confidence(confidence: float) -> None:
         raise ValueError(f"confidence must be in (0, 1); got {confidence}.")
 
 
+def check_bounded(estimator: Estimator, how: Interval, n_rounds: int) -> None:
+    """Raise, before any fit, if the interval needs a range of terms that none is known of."""
+    if how.reward_range is not None:
+        estimator.term_range(n_rounds, how.reward_range, how.max_weight)
+
+
+def _default(how: Interval) -> tuple[str, ...]:
+    """Ratios have no range, which ``"empirical_bernstein"`` asks for."""
+    if how.reward_range is None:
+        return _DEFAULT
+    return tuple(name for name in _DEFAULT if FORMS[name].estimate is None)
+
+
 def _estimators(estimators: Any) -> list[Estimator]:
     known = not isinstance(estimators, str) and all(
         isinstance(estimator, Estimator) or estimator in FORMS for estimator in estimators
     )
     if not known or len(estimators) == 0:
         raise ValueError(
-            f"estimators must be a list of {sorted(FORMS)}, or of opl.Estimator with such a name; "
+            f"estimators must be a list of {sorted(FORMS)}, or of opl.Estimator; "
             f"got {estimators!r}."
         )
     return [as_estimator(estimator) for estimator in estimators]
-
-
-def policy_terms(policy: Any, feedback: BanditFeedback, reward_model: Any = None) -> Terms:
-    """Per-row ingredients of all estimators, a few rows at a time."""
-    n = feedback.n_rounds
-    policy = for_items(policy, feedback.action_context)
-    pi_logged = np.empty(n)
-    q_logged, q_policy = (np.empty(n), np.empty(n)) if reward_model is not None else (None, None)
-    is_own_log = isinstance(reward_model, CrossFittedRewardModel) and reward_model.is_for(feedback)
-    for rows in row_chunks(n, feedback.n_actions):
-        context, action = feedback.context[rows], feedback.action[rows]
-        pi = action_probabilities(policy, context, feedback.action_context)
-        place = np.arange(len(pi)), action
-        pi_logged[rows] = pi[place]
-        if reward_model is not None:
-            if is_own_log:
-                q_hat = reward_model.predict_logged(np.arange(rows.start, rows.stop))
-            else:
-                q_hat = reward_predictions(reward_model, context, feedback.action_context)
-            q_logged[rows], q_policy[rows] = q_hat[place], (pi * q_hat).sum(axis=1)
-    weight = pi_logged / feedback.pscore
-    return Terms(feedback.reward, weight, q_logged, q_policy, user=user_numbers(feedback))

@@ -1,4 +1,4 @@
-"""Confidence bounds for the mean of per-row terms, one-sided and two-sided."""
+"""Confidence bounds of an estimate, one-sided and two-sided, from its sample alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_number, check_rows, row_chunks
-from ..logs.support import per_user, standard_error
-from .estimators import Estimator, Terms
+from ..checks import check_number, row_chunks
+from ..logs.units import Units
+from .forms import Sample
 
 INTERVALS = ("normal", "student_t", "bootstrap", "empirical_bernstein")
 N_RESAMPLES = 1000
@@ -20,7 +20,7 @@ N_RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Interval:
-    """How bounds are made from per-row terms; checked when it is made.
+    """How bounds are made from a sample; checked when it is made.
 
     Attributes
     ----------
@@ -63,119 +63,93 @@ class Interval:
         if self.max_weight is not None:
             check_number("max_weight", self.max_weight, Real, least=1)  # their mean is 1
 
-    def bounds(self, estimator: Estimator, terms: Terms, tail: float) -> tuple[float, float]:
+    def check(self, tail: float, units: Units) -> None:
+        """Raise unless it can bound a tail for units like these: to be asked before any fit."""
+        if self.kind == "bootstrap" and tail * N_RESAMPLES < 1:
+            raise ValueError(
+                f"interval 'bootstrap' draws {N_RESAMPLES:,} resamples, too few to see a tail of "
+                f"{tail:.2g}. Lower the confidence, take fewer candidates, or use 'student_t'."
+            )
+        if self.kind == "empirical_bernstein" and units.number is not None:
+            raise ValueError(
+                "interval 'empirical_bernstein' needs independent rows, and the "
+                f"{units.n_rows:,} rows are of {len(units):,} users. Use 'student_t' or "
+                "'bootstrap', which know of users; or make a log of one row a user."
+            )
+
+    def bounds(self, sample: Sample, tail: float) -> tuple[float, float]:
         """A lower and an upper bound, each of which fails with probability `tail`.
 
         Together they are a two-sided interval of confidence ``1 − 2 tail``; either alone is a
         one-sided bound of confidence ``1 − tail``. NaN where the terms do not show the error.
         """
-        if self.kind == "empirical_bernstein":
-            low, high = self.term_range(estimator, terms)
-        if not shows_its_error(estimator, terms):
+        self.check(tail, sample.units)
+        if not sample.shows_error:
             return math.nan, math.nan
-        independent = per_user(estimator.per_row(terms), terms.user)
-        if len(independent) == 1:
+        if len(sample.terms) == 1:
             return -math.inf, math.inf
         if self.kind == "normal":
-            return normal(independent, tail)
+            return normal(sample.terms, tail)
         if self.kind == "student_t":
-            return student_t(independent, tail)
+            return student_t(sample.terms, tail)
         if self.kind == "bootstrap":
-            return bootstrap(estimator, terms, tail, self.random_state)
-        return empirical_bernstein(independent, tail, low, high)
-
-    def term_range(self, estimator: Estimator, terms: Terms) -> tuple[float, float]:
-        """The range used by ``"empirical_bernstein"``, once the log is seen to respect it."""
-        if terms.user is not None:
-            raise ValueError(
-                f"interval 'empirical_bernstein' needs independent rows, and the "
-                f"{len(terms.user):,} rows are of {terms.user.max() + 1:,} users. Use 'student_t' "
-                "or 'bootstrap', which know of users; or make a log of one row a user."
-            )
-        low, high = self.reward_range
-        must_be, cure = f"in reward_range [{low:g}, {high:g}]", "Correct reward_range."
-        _check_within("reward", terms.reward, low, high, must_be, cure)
-        if self.max_weight is not None:
-            must_be = f"at most max_weight {self.max_weight:g}"
-            cure = "Correct max_weight, or the log's pscore."
-            _check_within("weight", terms.weight, 0, self.max_weight, must_be, cure)
-        if estimator.needs_reward_model:
-            must_be = f"in reward_range [{low:g}, {high:g}]"
-            cure = "Use a model that stays in it, such as a classifier, or clip its predictions."
-            for name in ("q_logged", "q_policy"):
-                what = f"the reward model's prediction ({name})"
-                _check_within(what, getattr(terms, name), low, high, must_be, cure)
-        return estimator.term_range(
-            len(terms.reward), (low, high), self.max_weight, terms.difference
-        )
+            return bootstrap(sample, tail, self.random_state)
+        assert sample.range is not None
+        return empirical_bernstein(sample.terms, tail, *sample.range)
 
 
-def shows_its_error(estimator: Estimator, terms: Terms) -> bool:
-    """Whether the spread of the terms tells the error of their mean.
-
-    Not that of the direct method, which is the error of q̂, and nothing if no row has any weight.
-    """
-    return estimator.name != "dm" and bool(estimator.used_weight(terms).any())
+def normal(terms: np.ndarray, tail: float) -> tuple[float, float]:
+    """Mean ± z standard errors, with z from the normal distribution, for independent terms (n,)."""
+    return _symmetric(terms, NormalDist().inv_cdf(1 - tail) * _standard_error(terms))
 
 
-def normal(per_row: np.ndarray, tail: float) -> tuple[float, float]:
-    """Mean ± z standard errors, with z from the normal distribution."""
-    return _symmetric(per_row, NormalDist().inv_cdf(1 - tail) * standard_error(per_row))
-
-
-def student_t(per_row: np.ndarray, tail: float) -> tuple[float, float]:
+def student_t(terms: np.ndarray, tail: float) -> tuple[float, float]:
     """The same from Student's t with n − 1 degrees of freedom: exact for normal terms."""
     from scipy.special import stdtrit
 
-    t = float(stdtrit(len(per_row) - 1, 1 - tail))
-    return _symmetric(per_row, t * standard_error(per_row))
+    t = float(stdtrit(len(terms) - 1, 1 - tail))
+    return _symmetric(terms, t * _standard_error(terms))
 
 
 def empirical_bernstein(
-    per_row: np.ndarray, tail: float, low: float, high: float
+    terms: np.ndarray, tail: float, low: float, high: float
 ) -> tuple[float, float]:
     """Bounds that hold for every n, for independent terms in [low, high].
 
     ``mean ± ( sqrt(2 s² ln(2/tail) / n) + 7 (high − low) ln(2/tail) / (3 (n − 1)) )``, with the
     sample variance s²: Maurer and Pontil, COLT 2009, Theorem 4, scaled from [0, 1].
     """
-    n, log = len(per_row), math.log(2 / tail)
-    spread = math.sqrt(2 * per_row.var(ddof=1) * log / n)
-    return _symmetric(per_row, spread + 7 * (high - low) * log / (3 * (n - 1)))
+    n, log = len(terms), math.log(2 / tail)
+    spread = math.sqrt(2 * terms.var(ddof=1) * log / n)
+    return _symmetric(terms, spread + 7 * (high - low) * log / (3 * (n - 1)))
 
 
-def bootstrap(
-    estimator: Estimator, terms: Terms, tail: float, random_state: int
-) -> tuple[float, float]:
+def bootstrap(sample: Sample, tail: float, random_state: int) -> tuple[float, float]:
     """Percentiles of the estimate over resampled logs: Efron and Tibshirani 1993, chapter 13.
 
     The whole estimate is made anew from each resample, so a ratio needs no linearisation. Users are
-    drawn with all of their rows.
+    drawn with all of their rows, as the sums over these.
     """
-    if tail * N_RESAMPLES < 1:
-        raise ValueError(
-            f"interval 'bootstrap' draws {N_RESAMPLES:,} resamples, too few to see a tail of "
-            f"{tail:.2g}. Lower the confidence, take fewer candidates, or use 'student_t'."
-        )
-    n = len(terms.reward)
+    units, n = sample.units, len(sample.units)
+    sums = [units.sums(column) for column in sample.columns]
+    sizes = None if units.number is None else units.sums(np.ones(units.n_rows))
     rng = np.random.default_rng(random_state)
-    means = np.empty(N_RESAMPLES)
-    if terms.user is None:
-        for some in row_chunks(N_RESAMPLES, n, max_elements=2**20):
-            draws = rng.integers(n, size=(some.stop - some.start, n))
-            means[some] = estimator.per_row(terms.rows(draws)).mean(axis=-1)
-    else:
-        rows_of = np.split(np.argsort(terms.user, kind="stable"), np.bincount(terms.user).cumsum())
-        for resample in range(N_RESAMPLES):
-            users = rng.integers(len(rows_of) - 1, size=len(rows_of) - 1)
-            drawn = np.concatenate([rows_of[user] for user in users])
-            means[resample] = estimator.per_row(terms.rows(drawn)).mean()
-    lower, upper = np.quantile(means, [tail, 1 - tail])
+    estimates = np.empty(N_RESAMPLES)
+    for some in row_chunks(N_RESAMPLES, n, max_elements=2**20):
+        drawn = rng.integers(n, size=(some.stop - some.start, n))
+        n_rows = n if sizes is None else sizes[drawn].sum(axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a resample without any weight
+            estimates[some] = sample.estimate(*(each[drawn].sum(axis=-1) / n_rows for each in sums))
+    lower, upper = np.quantile(estimates, [tail, 1 - tail])
     return float(lower), float(upper)
 
 
-def _symmetric(per_row: np.ndarray, width: float) -> tuple[float, float]:
-    value = float(per_row.mean())
+def _standard_error(terms: np.ndarray) -> float:
+    return Units(len(terms)).standard_error(terms)
+
+
+def _symmetric(terms: np.ndarray, width: float) -> tuple[float, float]:
+    value = float(terms.mean())
     return value - width, value + width
 
 
@@ -185,10 +159,3 @@ def _is_range(value: Any) -> bool:
         return bool(math.isfinite(low) and math.isfinite(high) and low < high)
     except (TypeError, ValueError):
         return False
-
-
-def _check_within(
-    name: str, column: np.ndarray, low: float, high: float, must_be: str, cure: str
-) -> None:
-    slack = 1e-6 * max(1.0, abs(low), abs(high))  # single precision is no violation
-    check_rows(name, column, (column >= low - slack) & (column <= high + slack), must_be, cure)

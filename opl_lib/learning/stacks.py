@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..policies.towers import TwoTower
+from .kernels import through_elu
 
 Pullback = Callable[[Tensor], None]
 QueryPullback = Callable[[Tensor], Tensor]
@@ -93,9 +94,9 @@ class MLPStack:
         self.context_tower = _MLPTowers(arrays[:n_context])
         self.action_tower = _MLPTowers(arrays[n_context:])
 
-    def forget_gradient(self) -> None:
+    def zero_grad(self) -> None:
         """Let the next pullback of each tower replace its gradient rather than add to it."""
-        self.context_tower.fresh = self.action_tower.fresh = True
+        self.context_tower.accumulate = self.action_tower.accumulate = False
 
     def train(self, mode: bool = True) -> None:
         """Nothing: these towers behave alike in training and in use."""
@@ -109,7 +110,7 @@ class _MLPTowers:
         self.biases = [bias[:, None] for _, (bias, _) in layers]  # (K, 1, out)
         self.gradients = [(d_weight, d_bias) for (_, d_weight), (_, d_bias) in layers]
         self.trainable = self.gradients[0][0] is not None
-        self.fresh = True
+        self.accumulate = False
 
     def encode(self, features: Tensor) -> tuple[Tensor, Pullback]:
         inputs = self._inputs(features)
@@ -128,13 +129,13 @@ class _MLPTowers:
             gradient_p, total = torch.bmm(gradient, h), gradient.sum(dim=2, keepdim=True)
             if self.trainable:
                 d_weight, d_bias = self.gradients[-1]
-                beta = 0 if self.fresh else 1
+                beta = int(self.accumulate)
                 torch.baddbmm(d_weight, query.mT, gradient_p, beta=beta, out=d_weight)
                 d_bias.mul_(beta).add_((query * total).sum(dim=1))
                 if len(inputs) > 1:
-                    gradient_h = _elu_backward(torch.bmm(gradient.mT, p), 1, 1, 1, True, h)
+                    gradient_h = through_elu(torch.bmm(gradient.mT, p), h)
                     self._pull_back(gradient_h, inputs, len(inputs) - 2)
-                self.fresh = False
+                self.accumulate = True
             return torch.baddbmm(total * bias, gradient_p, weight.mT)
 
         return scores, pullback
@@ -153,16 +154,16 @@ class _MLPTowers:
             return
         for depth in range(last, -1, -1):
             d_weight, d_bias = self.gradients[depth]
-            if self.fresh:
-                torch.bmm(gradient.mT, inputs[depth], out=d_weight)
-                torch.sum(gradient, dim=1, out=d_bias)
-            else:
+            if self.accumulate:
                 d_weight.baddbmm_(gradient.mT, inputs[depth])
                 d_bias += gradient.sum(dim=1)
+            else:
+                torch.bmm(gradient.mT, inputs[depth], out=d_weight)
+                torch.sum(gradient, dim=1, out=d_bias)
             if depth:
                 gradient = torch.bmm(gradient, self.weights[depth])
-                gradient = _elu_backward(gradient, 1, 1, 1, True, inputs[depth])
-        self.fresh = False
+                gradient = through_elu(gradient, inputs[depth])
+        self.accumulate = True
 
 
 def _score_by_encoding(
@@ -175,9 +176,6 @@ def _score_by_encoding(
         return gradient @ embedding
 
     return query @ embedding.mT, pullback
-
-
-_elu_backward = torch.ops.aten.elu_backward.default
 
 
 class AutogradStack:
@@ -198,7 +196,7 @@ class AutogradStack:
         self.context_tower = _AutogradTower(model.context_tower)
         self.action_tower = _AutogradTower(model.action_tower)
 
-    def forget_gradient(self) -> None:
+    def zero_grad(self) -> None:
         """Set the gradient to zero."""
         self.flat.gradient.zero_()
 
@@ -225,7 +223,10 @@ class _AutogradTower:
         return _score_by_encoding(self, query, features)
 
 
-def stack_models(models: Sequence[TwoTower]) -> MLPStack | AutogradStack:
+Stack = MLPStack | AutogradStack
+
+
+def stack_models(models: Sequence[TwoTower]) -> Stack:
     """Put models side by side; their weights become views of one vector.
 
     Raises
@@ -254,10 +255,11 @@ def is_plain_mlp(model: TwoTower) -> bool:
 def _is_plain_tower(tower: nn.Module) -> bool:
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return (
-        type(tower) is nn.Sequential
+        isinstance(tower, nn.Sequential)
+        and type(tower) is nn.Sequential
         and len(tower) % 2 == 1
-        and all(type(layer) is nn.Linear and layer.bias is not None for layer in tower[::2])
-        and all(type(layer) is nn.ELU and layer.alpha == 1 for layer in tower[1::2])
+        and all(type(layer) is nn.Linear and layer.bias is not None for layer in list(tower)[::2])
+        and all(type(layer) is nn.ELU and layer.alpha == 1 for layer in list(tower)[1::2])
         and not any(getattr(module, kind) for module in tower.modules() for kind in hooks)
         and len({parameter.requires_grad for parameter in tower.parameters()}) == 1
     )

@@ -16,7 +16,7 @@ from .propensities import estimate_propensities
 def with_clusters(
     feedback: BanditFeedback,
     cluster: Sequence[int],
-    model: Any = None,
+    classifier: Any = None,
     random_state: int = 0,
     floor: float | None = None,
 ) -> BanditFeedback:
@@ -24,14 +24,14 @@ def with_clusters(
 
     A cross-fitted classifier from contexts to the clusters of the logged items estimates it, as
     `estimate_propensities` does for items. Where the logging policy is known for all items, sum its
-    probabilities over the cluster instead.
+    probabilities over the cluster instead. No estimate is below `pscore`, which it includes.
 
     Parameters
     ----------
     feedback : BanditFeedback
     cluster : sequence of int, of length n_actions
         Cluster of every item: a category, or clusters of item features.
-    model : scikit-learn classifier, optional
+    classifier : scikit-learn classifier, optional
         As in `estimate_propensities`.
     random_state : int
         Fixes the folds.
@@ -48,7 +48,7 @@ def with_clusters(
         If `cluster` is not one integer an item, all items are in one cluster, or `floor` is out of
         range.
     TypeError
-        If `feedback` is no BanditFeedback, or `model` no classifier.
+        If `feedback` is no BanditFeedback, or `classifier` no classifier.
 
     Warns
     -----
@@ -76,24 +76,27 @@ def with_clusters(
         feedback.context,
         number[feedback.action],
         len(labels),
-        model=model,
+        classifier=classifier,
         floor=floor,
         random_state=random_state,
+        user_id=feedback.user_id,
     )
     if estimate.findings:
         warn_user(
             "the estimated propensities of clusters may be wrong (an item below is a cluster): "
             + "; ".join(estimate.findings)
-            + ". Cure: another model=… or floor=…, other clusters, or their true propensities, if "
-            "the logging policy is known."
+            + ". Cure: another classifier=… or floor=…, other clusters, or their true "
+            "propensities, if the logging policy is known."
         )
-    return replace(feedback, cluster_pscore=estimate.pscore)
+    # a cluster is at least as likely as the item in it
+    return replace(feedback, cluster_pscore=np.maximum(estimate.pscore, feedback.pscore))
 
 
 def check_clusters(cluster: Sequence[int], n_actions: int) -> np.ndarray:
-    cluster = integers("cluster", cluster)
-    if len(cluster) != n_actions:
+    """Clusters as an array; raise unless there is one integer an item."""
+    number = integers("cluster", cluster)
+    if len(number) != n_actions:
         raise ValueError(
-            f"cluster has {len(cluster)} entries for {n_actions} items; give one an item."
+            f"cluster has {len(number)} entries for {n_actions} items; give one an item."
         )
-    return cluster
+    return number

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import check_number, check_rows, feature_matrix, integers, row_chunks
-from .support import balance_table, balanced_features, imbalance, is_off_one, standard_error
+from ..checks import check_number, check_rows, feature_matrix, integers, labels
+from .balance import Shown, imbalance
+from .calibration import (
+    calibration_table,
+    cross_fit_classifier,
+    item_weights,
+    predicted_balance,
+)
+from .support import is_off_one
+from .units import Units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +52,7 @@ class PropensityEstimate:
         The check that calibration and mean weights miss, item by item and feature by feature:
         ``Σ f(x) (1[a = b] − π_0(b|x))``, with the estimate for π_0, divided by its standard error
         if the estimate is right; first for ``f = 1``, then for each feature, less its mean. NaN for
-        items that were shown less than 30 times.
+        items that less than 30 rounds, or users, were shown.
     mean_weight, mean_weight_se : float
         The mean importance weight of the uniform policy, which should be 1, and its standard error.
     """
@@ -63,14 +70,16 @@ class PropensityEstimate:
     @property
     def findings(self) -> list[str]:
         """What a reader should worry about, in plain words; empty if nothing."""
+        table = self.calibration
+        off = np.abs(table.observed - table.predicted) > 4 * table.std_error + 1e-9
+        floored = self.n_floored / len(self.pscore)
+        never = int((self.item_weights.n_shown == 0).sum())
         found = []
         if is_off_one(self.mean_weight, self.mean_weight_se):
             found.append(
                 "the mean weight is not 1: the estimates are wrong, or the logging policy cannot "
                 "show some items"
             )
-        table = self.calibration
-        off = np.abs(table.observed - table.predicted) > 4 * table.std_error + 1e-9
         if off.any():
             found.append(
                 f"in {off.sum()} of {len(table)} bins, items are shown more or less often than "
@@ -78,12 +87,11 @@ class PropensityEstimate:
             )
         if unlike := imbalance(self.balance):
             found.append(unlike)
-        if self.n_floored > 0.01 * len(self.pscore):
+        if floored > 0.01:
             found.append(
-                f"{self.n_floored / len(self.pscore):.1%} of the rounds are at the floor: their "
-                "weights are the floor's, not the log's"
+                f"{floored:.1%} of the rounds are at the floor: their weights are the floor's, not "
+                "the log's"
             )
-        never = int((self.item_weights.n_shown == 0).sum())
         if never:
             found.append(f"items never shown: {never:,}; nothing can be said about them")
         return found
@@ -104,11 +112,12 @@ def estimate_propensities(
     context: np.ndarray,
     action: np.ndarray,
     n_actions: int,
-    model: Any = None,
+    classifier: Any = None,
     n_folds: int = 5,
     floor: float | None = None,
     n_bins: int = 10,
     random_state: int = 0,
+    user_id: Any = None,
 ) -> PropensityEstimate:
     """Estimate how likely each shown item was, for a log that did not record it.
 
@@ -125,13 +134,13 @@ def estimate_propensities(
         The items shown.
     n_actions : int, at least 2
         Number of items that could be shown.
-    model : scikit-learn classifier with predict_proba, optional
+    classifier : scikit-learn classifier with predict_proba, optional
         It is cloned, never changed. Standardised contexts into a multinomial logistic regression if
         not given; its time grows with rounds x features x items, and it needs many rounds an item.
         With few, ``sklearn.dummy.DummyClassifier(strategy="prior")`` estimates popularity, which is
         right only if the logging policy ignored the context. A large catalogue that is shown
         personally is beyond both.
-    n_folds : int, from 2 to n_rounds
+    n_folds : int, from 2 to the number of rounds, or of users
     floor : float in (0, 1 / n_actions], optional
         Every estimated probability is raised to at least this, so no weight is above
         ``1 / floor``; it also serves items that a fold's model never saw. ``0.01 / n_actions`` if
@@ -140,6 +149,9 @@ def estimate_propensities(
         Number of bins of the calibration table.
     random_state : int
         Fixes the folds.
+    user_id : array of shape (n_rounds,), optional
+        Users, sessions or queries that come back: folds keep the rounds of one together, and
+        standard errors allow for their likeness.
 
     Returns
     -------
@@ -151,7 +163,7 @@ def estimate_propensities(
     ValueError
         If a shape, a range or a value is wrong.
     TypeError
-        If `model` has no ``fit`` or no ``predict_proba``.
+        If `classifier` has no ``fit`` or no ``predict_proba``.
 
     Notes
     -----
@@ -161,7 +173,8 @@ def estimate_propensities(
     informative. If the least likely bins are shown more often than estimated and the most likely
     ones less, the model is overfitted: regularise it. If the bins in the middle are off, its form
     is wrong: a logging policy with jumps, such as epsilon-greedy, is not a logistic regression. The
-    standard errors are those of the draws, given the estimates.
+    standard errors are those of the draws, given the estimates; of users, whose draws may depend on
+    each other, those of what the users did.
 
     References
     ----------
@@ -183,15 +196,43 @@ def estimate_propensities(
     >>> bool(np.abs(estimate.pscore - log.pscore).mean() < 0.02)
     True
     """
-    import pandas as pd
+    context, action, units = _checked(context, action, n_actions, n_folds, user_id)
+    check_number("n_bins", n_bins, Integral, least=1)
+    floor = 0.01 / n_actions if floor is None else floor
+    check_number("floor", floor, Real, above=0)
+    if floor > 1 / n_actions:
+        raise ValueError(f"floor must be at most 1 / n_actions = {1 / n_actions:.4g}; got {floor}.")
+    predictions = cross_fit_classifier(
+        classifier, context, action, n_actions, units, n_folds, random_state
+    )
+    estimate = np.empty(len(action))
+    for rows, pi_0 in predictions:
+        estimate[rows] = pi_0[np.arange(len(rows)), action[rows]]
+    pscore, shown = np.maximum(estimate, floor), Shown(action, n_actions, units)
+    calibration, calibration_error = calibration_table(predictions, pscore, floor, n_bins)
+    return PropensityEstimate(
+        pscore=pscore,
+        floor=float(floor),
+        n_floored=int((estimate < floor).sum()),
+        calibration=calibration,
+        calibration_error=calibration_error,
+        item_weights=item_weights(action, 1 / pscore, shown),
+        balance=predicted_balance(predictions, shown),
+        mean_weight=float((1 / pscore / n_actions).mean()),
+        mean_weight_se=units.standard_error(1 / pscore / n_actions),
+    )
 
+
+def _checked(
+    context: np.ndarray, action: np.ndarray, n_actions: int, n_folds: int, user_id: Any
+) -> tuple[np.ndarray, np.ndarray, Units]:
     context, action = feature_matrix("context", context), integers("action", action)
-    n_rounds = len(context)
     check_number("n_actions", n_actions, Integral, least=2)
     check_number("n_folds", n_folds, Integral, least=2)
-    check_number("n_bins", n_bins, Integral, least=1)
-    if len(action) != n_rounds:
-        raise ValueError(f"action has {len(action)} rows but context has {n_rounds}.")
+    user_id = None if user_id is None else labels("user_id", user_id)
+    for name, column in (("action", action), ("user_id", user_id)):
+        if column is not None and len(column) != len(context):
+            raise ValueError(f"{name} has {len(column)} rows but context has {len(context)}.")
     check_rows(
         "action",
         action,
@@ -199,102 +240,7 @@ def estimate_propensities(
         f"in [0, {n_actions - 1}]",
         "Renumber the items, or raise n_actions.",
     )
-    if n_folds > n_rounds:
-        raise ValueError(f"n_folds is {n_folds}, but the log has only {n_rounds} rounds.")
-    floor = 0.01 / n_actions if floor is None else floor
-    check_number("floor", floor, Real, above=0)
-    if floor > 1 / n_actions:
-        raise ValueError(f"floor must be at most 1 / n_actions = {1 / n_actions:.4g}; got {floor}.")
-
-    # every item is spread evenly over the folds: else one that is rare in a fold is common in the
-    # others, and its estimates are too high just where it is not shown
-    order = np.random.default_rng(random_state).permutation(n_rounds)
-    fold = np.empty(n_rounds, dtype=int)
-    fold[order[np.argsort(action[order], kind="stable")]] = np.arange(n_rounds) % n_folds
-    others = [np.flatnonzero(fold != k) for k in range(n_folds)]
-    models = [_fitted(model, context[rows], action[rows]) for rows in others]
-
-    def predictions() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Row numbers and their probabilities of all items, a few rows at a time."""
-        for k, fitted in enumerate(models):
-            held_out = np.flatnonzero(fold == k)
-            for chunk in row_chunks(len(held_out), n_actions):
-                rows = held_out[chunk]
-                pi_0 = np.zeros((len(rows), n_actions))
-                pi_0[:, fitted.classes_] = fitted.predict_proba(context[rows])
-                yield rows, pi_0
-
-    pscore, n_floored = np.empty(n_rounds), 0
-    for rows, pi_0 in predictions():
-        logged = pi_0[np.arange(len(rows)), action[rows]]
-        n_floored += int((logged < floor).sum())
-        pscore[rows] = np.maximum(logged, floor)
-
-    edges = np.unique(np.quantile(pscore, np.linspace(0, 1, n_bins + 1)[1:-1], method="lower"))
-    edges = edges[edges > pscore.min()]  # so that every bin holds a logged item
-    n_bins = len(edges) + 1
-    expected, variance, n_pairs = np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins, dtype=int)
-    features = balanced_features(context)
-    total, spread = np.zeros((2, features.shape[1], n_actions))
-    for rows, pi_0 in predictions():
-        f = features[rows]
-        is_shown = action[rows, None] == np.arange(n_actions)
-        total += f.T @ (is_shown - pi_0)
-        spread += np.square(f).T @ (pi_0 * (1 - pi_0))
-        pi_0 = np.maximum(pi_0, floor)
-        place = np.searchsorted(edges, pi_0, side="right")
-        n_pairs += np.bincount(place.ravel(), minlength=n_bins)
-        place += n_bins * np.arange(len(rows))[:, None]
-        mass = np.bincount(place.ravel(), pi_0.ravel(), n_bins * len(rows)).reshape(-1, n_bins)
-        expected += mass.sum(axis=0)
-        # a round shows one item: whether that is in a bin is a coin with the bin's mass as chance
-        variance += (mass * (1 - mass)).clip(0).sum(axis=0)
-    n_shown = np.bincount(np.searchsorted(edges, pscore, side="right"), minlength=n_bins)
-    calibration = pd.DataFrame(
-        {
-            "predicted": expected / n_pairs,
-            "observed": n_shown / n_pairs,
-            "std_error": np.sqrt(variance) / n_pairs,
-            "n_pairs": n_pairs,
-            "n_shown": n_shown,
-        }
-    ).rename_axis("bin")
-
-    weight, times = 1 / pscore, np.bincount(action, minlength=n_actions)
-    mean = np.bincount(action, weight, n_actions) / n_rounds
-    square = np.bincount(action, np.square(weight), n_actions) / n_rounds
-    uniform_weight = weight / n_actions
-    return PropensityEstimate(
-        pscore=pscore,
-        floor=float(floor),
-        n_floored=n_floored,
-        calibration=calibration,
-        calibration_error=float(np.abs(n_shown - expected).sum() / n_rounds),
-        item_weights=pd.DataFrame(
-            {
-                "n_shown": times,
-                "mean_weight": mean,
-                "std_error": np.sqrt((square - np.square(mean)) / (n_rounds - 1)),
-            }
-        ).rename_axis("item"),
-        balance=balance_table(total, spread, action),
-        mean_weight=float(uniform_weight.mean()),
-        mean_weight_se=standard_error(uniform_weight),
-    )
-
-
-def _fitted(model: Any, context: np.ndarray, action: np.ndarray) -> Any:
-    from sklearn.base import clone
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    if model is None:
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    for method in ("fit", "predict_proba"):
-        if not callable(getattr(model, method, None)):
-            raise TypeError(
-                f"model must be a scikit-learn classifier with {method}; "
-                f"{type(model).__name__} has none."
-            )
-    return clone(model).fit(context, action)
+    units = Units.of(user_id, len(context))
+    if n_folds > len(units):
+        raise ValueError(f"n_folds is {n_folds}, but the log has only {len(units)} {units.name}s.")
+    return context, action, units

@@ -38,6 +38,11 @@ class Units:
         return self.n_rows if self.number is None else int(self.number.max()) + 1
 
     @property
+    def index(self) -> np.ndarray:
+        """The unit of each row, (n_rows,), also where that is the row itself."""
+        return np.arange(self.n_rows) if self.number is None else self.number
+
+    @property
     def name(self) -> str:
         """What a unit is called."""
         return "round" if self.number is None else "user"
@@ -49,8 +54,14 @@ class Units:
         return Units.of(self.number[rows], len(self.number[rows]))
 
     def sums(self, terms: np.ndarray) -> np.ndarray:
-        """Sums of terms, shape (n_rows,) -> (n,)."""
-        return terms if self.number is None else np.bincount(self.number, terms)
+        """Sums of terms of shape (n_rows,) or (n_rows, k), one a unit."""
+        if self.number is None:
+            return terms
+        if terms.ndim == 1:
+            return np.bincount(self.number, terms)
+        order = np.argsort(self.number, kind="stable")
+        first = np.searchsorted(self.number[order], np.arange(len(self)))
+        return np.add.reduceat(terms[order], first, axis=0)
 
     def terms(self, terms: np.ndarray) -> np.ndarray:
         """One term a unit, with the same mean: (n_rows,) -> (n,).

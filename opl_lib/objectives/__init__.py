@@ -1,65 +1,58 @@
-"""Learning objectives: pure functions from logits and a batch to a value and its logit gradient.
+"""Learning objectives: formulas of logits and a batch, to be maximised.
 
-Every objective is to be maximised, and takes
+A formula takes
 
-- ``logits``, shape (B, n_actions): ``<u(x), v(a)> / temperature`` of every item, or, for the
-  objectives that look only at the logged item, its scores ``<u(x), v(a)>``, shape (B,);
+- ``logits``, shape (B, n_actions): ``<u(x), v(a)> / temperature`` of every item;
 - ``batch``, a `Batch` of B logged rounds;
 
-and returns its value, a scalar, and the gradient of that value with respect to ``logits``.
+and returns its value, a scalar, or its value and the gradient of that in ``logits``. Without a
+gradient, torch differentiates the value *in the logits*: towers, batching, sampling and streaming
+are the learner's business. Regressions, which predict rewards and have no policy, take the scores
+``<u(x), v(a)>`` of the logged items, shape (B,), instead.
 
-Shapes count from the right: the objectives of this package also take a leading axis of K models,
+Shapes count from the right: the formulas of this package also take a leading axis of K models,
 ``logits`` of shape (K, B, n_actions) with a batch each, and return K values.
 
-An objective without settings is a plain function; one with settings is made by a function of them,
-such as ``clipped_ips(max_weight=10)``. If all its settings have defaults, its name stands for it.
+`OBJECTIVES` holds them by name; to add one is to decorate a formula in one of these modules.
 """
 
 from __future__ import annotations
 
-from .base import Batch, Objective
-from .baselines import baseline_ips, snips
-from .clusters import mips, offcem, potec
-from .doubly_robust import dros, switch_dr
-from .likelihoods import likelihood
-from .lists import top_k_ips
-from .registry import OBJECTIVES, get_objective
-from .regressions import mrdr, regression, squared_error
-from .regularisers import regularised
-from .value import dm, dr, ips, linear_value
-from .weighted import (
-    clipped_ips,
-    exponential_smoothing,
-    implicit_exploration,
-    logarithmic_smoothing,
-    poem,
+from . import (
+    baselines,
+    check,
+    clusters,
+    doubly_robust,
+    likelihoods,
+    lists,
+    regressions,
+    regularisers,
+    value,
+    weighted,
 )
+from .base import Objective
+from .baselines import *
+from .batch import Batch
+from .check import *
+from .clusters import *
+from .doubly_robust import *
+from .likelihoods import *
+from .lists import *
+from .registry import OBJECTIVES, get_objective
+from .regressions import *
+from .regularisers import *
+from .value import *
+from .weighted import *
 
-__all__ = [
-    "OBJECTIVES",
-    "Batch",
-    "Objective",
-    "baseline_ips",
-    "clipped_ips",
-    "dm",
-    "dr",
-    "dros",
-    "exponential_smoothing",
-    "get_objective",
-    "implicit_exploration",
-    "ips",
-    "likelihood",
-    "linear_value",
-    "logarithmic_smoothing",
-    "mips",
-    "mrdr",
-    "offcem",
-    "poem",
-    "potec",
-    "regression",
-    "regularised",
-    "snips",
-    "squared_error",
-    "switch_dr",
-    "top_k_ips",
-]
+__all__ = ["OBJECTIVES", "Batch", "Objective", "get_objective"] + (
+    baselines.__all__
+    + check.__all__
+    + clusters.__all__
+    + doubly_robust.__all__
+    + likelihoods.__all__
+    + lists.__all__
+    + regressions.__all__
+    + regularisers.__all__
+    + value.__all__
+    + weighted.__all__
+)

@@ -1,77 +1,119 @@
-"""What every objective is made of: the batch, the objective's own description, shared pieces."""
+"""What every objective is: one formula with its settings, and what it needs of a log."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
 from numbers import Real
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ..logs.feedback import BanditFeedback
+from ..checks import check_number
+from ..logs.feedback import BanditFeedback
+from .batch import Batch
 
-
-class Batch(NamedTuple):
-    """B logged rounds, as tensors.
-
-    Attributes
-    ----------
-    action : integer tensor of shape (B,)
-        The logged items.
-    reward : float tensor of shape (B,)
-    pscore : float tensor of shape (B,)
-        ``pi_0(a|x)`` of the logged items.
-    q_hat : float tensor of shape (B, n_actions), optional
-        The reward model's predictions for every item, for the objectives that need one.
-    cluster_pscore : float tensor of shape (B,), optional
-        ``Σ pi_0(b|x)`` over the items b of the logged item's cluster, for `mips`, `offcem` and
-        `potec`.
-    """
-
-    action: Tensor
-    reward: Tensor
-    pscore: Tensor
-    q_hat: Tensor | None = None
-    cluster_pscore: Tensor | None = None
+# What a formula returns: its value, or its value and the gradient of that in the logits.
+Found = Tensor | tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, repr=False)
-class Objective:
-    """An objective and what the learner must know to feed it.
+class Formula:
+    """A formula of a batch with its settings: what objectives and regressions share.
 
-    Calling it calls its function.
+    Two are equal if their formula and settings are.
+    """
+
+    function: Callable[..., Found]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    batched: bool = False
+    name: str = ""
+    min_reward: float = -math.inf
+    max_reward: float = math.inf
+    _value_only: list[bool] = field(default_factory=list, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise TypeError(
+                "function must be a formula (logits, batch) -> value, or -> (value, gradient); "
+                f"got {self.function!r}."
+            )
+        if not self.name:
+            name = getattr(self.function, "__name__", "objective").lstrip("_")
+            object.__setattr__(self, "name", name + _shown(self.settings))
+
+    def __hash__(self) -> int:
+        return hash((self.function, self.name))
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Value, and its gradient in the logits: the formula's own, or torch's."""
+        if not self._value_only:
+            found = self.function(logits, batch, **self.settings)
+            if isinstance(found, tuple) and len(found) == 2:
+                return found
+            self._value_only[:] = [True]
+        with torch.enable_grad():
+            logits = logits.detach().requires_grad_()
+            value = self.function(logits, batch, **self.settings)
+            if not isinstance(value, Tensor) or not value.requires_grad:
+                raise ValueError(
+                    f"objective {self.name!r} must return a value that torch can differentiate in "
+                    "the logits, or a value and its gradient in the logits, two tensors; got "
+                    f"{type(value).__name__}."
+                )
+            return value.detach(), torch.autograd.grad(value.sum(), logits)[0]
+
+    def check_log(self, feedback: BanditFeedback) -> None:
+        """Raise ValueError at the first reward that the formula is not made for."""
+        reward = feedback.reward
+        outside = (reward < self.min_reward) | (reward > self.max_reward)
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise ValueError(
+                f"objective {self.name!r} is made for rewards from {self.min_reward:g} to "
+                f"{self.max_reward:g}; row {row} has {reward[row]:.9g}. Rescale the rewards, or "
+                "take an objective for any reward, such as 'squared_error' or 'dr'."
+            )
+
+
+@dataclass(frozen=True, repr=False, eq=True)
+class Objective(Formula):
+    """An objective of a policy: one formula, its settings, and what it needs.
+
+    Calling it with logits and a batch gives its value and the gradient of that in the logits.
 
     Parameters
     ----------
     function : callable
-        ``(logits, batch) -> (value, gradient)``, as described at the top of `opl_lib.objectives`.
-        One defined at the top of a module, so that experiments can send it to other processes.
-    needs_reward_model : bool
-        Whether `Batch.q_hat` must be filled.
-    to_reward : callable, optional
-        Given, the objective is a regression: it takes the scores of the logged items only, shape
-        (B,), and this function turns scores into predicted rewards; it may overwrite them.
-    collapses : bool
+        ``(logits, batch, **settings) -> value``, to be maximised: logits of shape (B, n_actions),
+        a `Batch` of B rounds, a scalar. Torch differentiates it in the logits; one that returns
+        ``(value, gradient)`` is faster, and `check_objective` tells whether its gradient is right.
+        One defined at the top of a module can be sent to other processes.
+    settings : mapping of str to value
+        Passed to the function by name; objectives of one function with equal settings are equal.
+    batched : bool
+        Say True if the function also takes a leading axis of models, (K, B, n_actions), and returns
+        K values, as reductions over ``dim=-1`` do. `fit_many` may then train K models as one.
+    name : str, optional
+        How it is printed; if not given, the function's name with the settings.
+    min_reward, max_reward : float
+        The rewards that the objective is made for.
+    needs : tuple of {"q_hat", "cluster_pscore"}
+        The columns of `Batch` that must be filled.
+    only_logged_item : bool
         Say True if the value depends on the policy only through ``π(a_i|x_i)`` of the logged item
         and, with a reward model, has ``mean_i Σ_a π(a|x_i) q̂(x_i, a)`` added to that. The learner
         may then stream or sample the items of a large catalogue, and calls the function with fewer
         columns: column 0 is the logged item, ``batch.action`` is 0, and the others stand for all
-        other items. An entropy bonus or a look-up by item number does not collapse.
-    stacks : bool
-        Say True if the function also takes a leading axis of models, (K, B, n_actions), and returns
-        K values. `fit_many` may then train K models as one.
-    name : str, optional
-        How it is printed; if not given, the function's name.
-    min_reward, max_reward : float
-        The rewards that the objective is made for.
-    needs_cluster_pscore : bool
-        Whether `Batch.cluster_pscore` must be filled.
+        other items. An entropy bonus or a look-up by item number is another thing.
     n_actions : int, optional
         The number of items that it is made for, if it knows them by number.
 
@@ -81,112 +123,87 @@ class Objective:
 
     >>> import opl_lib as opl
     >>> def ips_minus_half(logits, batch):
-    ...     return opl.ips(logits, batch._replace(reward=batch.reward - 0.5))
-    >>> opl.Objective(ips_minus_half)
-    ips_minus_half
-    >>> learner = opl.OffPolicyLearner(objective=opl.Objective(ips_minus_half))
+    ...     log_pi = logits.log_softmax(dim=-1).gather(-1, batch.action[..., None])[..., 0]
+    ...     return (log_pi.exp() / batch.pscore * (batch.reward - 0.5)).mean(dim=-1)
+    >>> objective = opl.Objective(ips_minus_half, batched=True, only_logged_item=True)
+    >>> opl.check_objective(objective)
+    >>> learner = opl.OffPolicyLearner(objective)
     """
 
-    function: Callable[[Tensor, Batch], tuple[Tensor, Tensor]]
-    needs_reward_model: bool = False
-    to_reward: Callable[[Tensor], Tensor] | None = None
-    collapses: bool = False
-    stacks: bool = False
-    name: str = ""
-    min_reward: float = -math.inf
-    max_reward: float = math.inf
-    needs_cluster_pscore: bool = False
+    needs: tuple[str, ...] = ()
+    only_logged_item: bool = False
     n_actions: int | None = None
 
-    def __post_init__(self) -> None:
-        if not self.name:
-            object.__setattr__(self, "name", getattr(self.function, "__name__", "objective"))
-
-    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.function(logits, batch)
-
-    def __repr__(self) -> str:
-        return self.name
-
-    @property
-    def is_regression(self) -> bool:
-        """Whether the objective sees only the scores of the logged items."""
-        return self.to_reward is not None
+    __hash__ = Formula.__hash__
 
     def check_log(self, feedback: BanditFeedback) -> None:
         """Raise ValueError if a log lacks what the objective needs, or has other items."""
-        self.check_rewards(feedback.reward)
+        super().check_log(feedback)
         if self.n_actions is not None and self.n_actions != feedback.n_actions:
             raise ValueError(
                 f"objective {self.name!r} is made for {self.n_actions} items, but the log has "
                 f"{feedback.n_actions}. Give its cluster one entry an item, the same as to "
                 "opl.with_clusters(feedback, cluster)."
             )
-        if self.needs_cluster_pscore and feedback.cluster_pscore is None:
+        if "cluster_pscore" in self.needs and feedback.cluster_pscore is None:
             raise ValueError(
                 f"objective {self.name!r} needs the propensities of clusters, and this log has no "
                 "cluster_pscore. Make it with opl.with_clusters(feedback, cluster)."
             )
 
-    def check_rewards(self, reward: np.ndarray) -> None:
-        """Raise ValueError at the first reward that the objective is not made for."""
-        outside = (reward < self.min_reward) | (reward > self.max_reward)
-        if outside.any():
-            row = int(np.argmax(outside))
-            raise ValueError(
-                f"objective {self.name!r} is made for rewards from {self.min_reward:g} to "
-                f"{self.max_reward:g}; row {row} has {reward[row]:g}. Rescale the rewards, or take "
-                "an objective for any reward, such as 'squared_error' or 'dr'."
-            )
+
+# The library's formulas by their names, with their default settings.
+OBJECTIVES: dict[str, Formula] = {}
 
 
-def with_settings(
-    function: Callable[..., tuple[Tensor, Tensor]], settings: dict[str, Any], **flags: Any
-) -> Objective:
-    """An objective named after a function's settings, which can be pickled."""
-    shown = ", ".join(
-        f"{key}={value:g}" if isinstance(value, Real) else f"{key}={value!r}"
-        for key, value in settings.items()
-    )
-    name = f"{function.__name__.lstrip('_')}({shown})"
-    return Objective(partial(function, **settings), stacks=True, name=name, **flags)
+def objective(**about: Any) -> Callable[[Callable[..., Found]], Objective]:
+    """Decorate a formula without settings: it becomes an `Objective`, found by its name."""
+    return lambda function: register(Objective(function, batched=True, **about))
 
 
-def check_setting(name: str, value: Any, most: float = math.inf, positive: bool = False) -> None:
-    """Raise unless a setting is a number from 0, or above 0, to `most`, infinity included."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and 0 <= value <= most) or (positive and value == 0):
-        low = "above 0" if positive else "of at least 0"
-        high = f" and at most {most:g}" if most < math.inf else ""
-        raise ValueError(f"{name} must be a number {low}{high}; got {value!r}.")
+def register(formula: Any) -> Any:
+    """Let a formula be found by its function's name, and documented as its function is."""
+    function = OBJECTIVES.setdefault(formula.name, formula).function
+    for name in ("__doc__", "__module__", "__name__"):
+        object.__setattr__(formula, name, getattr(function, name))
+    object.__setattr__(formula, "__wrapped__", function)
+    function.__qualname__ += ".function"  # where pickle finds it
+    return formula
 
 
-def importance_weights(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """``π``, shape (B, n_actions), and the logged items' ``log(π / π_0)``, shape (B,)."""
-    log_pi = torch.log_softmax(logits, dim=-1)
-    log_pi_logged = log_pi.gather(-1, batch.action[..., None])[..., 0]
-    return log_pi.exp(), log_pi_logged - batch.pscore.log()
+def objective_of_settings(
+    limits: Mapping[str, Mapping[str, Any]], **about: Any
+) -> Callable[[Callable[..., Found]], Callable[..., Objective]]:
+    """Decorate a formula with settings: it becomes a function of them that makes an `Objective`.
 
-
-def logged_gradient(pi: Tensor, batch: Batch, slope: Tensor) -> Tensor:
-    """Logit gradient of ``mean_i f_i`` if f_i sees the policy only through ``π(a_i|x_i)``.
-
-    With ``slope_i = ∂f_i / ∂log π(a_i|x_i)``, which is ``w_i f_i'(w_i)`` for a function of the
-    importance weight, it is ``slope_i (1[a = a_i] − π(a|x_i)) / B``.
+    `limits` says for each setting what `check_number` asks of it. If all have defaults, the name
+    alone stands for the objective with these.
     """
-    slope = slope[..., None] / pi.shape[-2]
-    return (-slope * pi).scatter_add_(-1, batch.action[..., None], slope)
+
+    def decorate(function: Callable[..., Found]) -> Callable[..., Objective]:
+        signature = inspect.signature(function)
+        _, _, *parameters = signature.parameters.values()
+        signature = signature.replace(parameters=parameters, return_annotation="Objective")
+
+        @wraps(function)
+        def make(*args: Any, **kwargs: Any) -> Objective:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            for name, limit in limits.items():
+                check_number(name, bound.arguments[name], **{"kind": Real, **limit})
+            return Objective(function, bound.arguments, batched=True, **about)
+
+        make.__signature__, make.function = signature, function  # type: ignore[attr-defined]
+        function.__qualname__ += ".function"  # where pickle finds it
+        if all(parameter.default is not parameter.empty for parameter in parameters):
+            OBJECTIVES[function.__name__] = make()
+        return make
+
+    return decorate
 
 
-def needed(batch: Batch, column: str, what: str) -> Tensor:
-    """A column of the batch that an objective cannot do without."""
-    values = getattr(batch, column)
-    if values is None:
-        raise ValueError(f"this objective needs batch.{column}, {what}.")
-    return values
-
-
-def predictions(batch: Batch) -> tuple[Tensor, Tensor]:
-    """q̂ of all items, (B, n_actions), and the residual of the logged ones, (B,)."""
-    q_hat = needed(batch, "q_hat", "predictions of shape (B, n_actions)")
-    return q_hat, batch.reward - q_hat.gather(-1, batch.action[..., None])[..., 0]
+def _shown(settings: Mapping[str, Any]) -> str:
+    if not settings:
+        return ""
+    shown = (f"{k}={v:g}" if isinstance(v, Real) else f"{k}={v!r}" for k, v in settings.items())
+    return f"({', '.join(shown)})"

@@ -8,10 +8,14 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from .base import Batch, Objective, importance_weights, logged_gradient, with_settings
+from .base import OBJECTIVES, Objective, objective
+from .batch import Batch, importance_weights
+
+__all__ = ["baseline_ips", "snips"]
 
 
-def snips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+@objective(only_logged_item=True)
+def snips(logits: Tensor, batch: Batch) -> Tensor:
     """Self-normalised IPS: ``Σ_i w_i r_i / Σ_i w_i``, a weighted mean of the logged rewards.
 
     A constant added to every reward moves the value by that constant and the gradient not at all:
@@ -33,11 +37,9 @@ def snips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     Swaminathan and Joachims, "The Self-Normalized Estimator for Counterfactual Learning",
     NeurIPS 2015.
     """
-    pi, log_weight = importance_weights(logits, batch)
+    log_weight = importance_weights(logits, batch)[1]
     share = torch.softmax(log_weight, dim=-1)  # w_i / Σ_j w_j, also where all w underflow
-    value = (share * batch.reward).sum(dim=-1)
-    slope = share * (batch.reward - value[..., None]) * logits.shape[-2]
-    return value, logged_gradient(pi, batch, slope)
+    return (share * batch.reward).sum(dim=-1)
 
 
 def baseline_ips(baseline: float | str = "gradient") -> Objective:
@@ -85,27 +87,30 @@ def baseline_ips(baseline: float | str = "gradient") -> Objective:
     number = isinstance(baseline, Real) and math.isfinite(baseline)
     if not number and baseline not in ("gradient", "value"):
         raise ValueError(f"baseline must be a number, 'gradient' or 'value'; got {baseline!r}.")
-    return with_settings(_baseline_ips, {"baseline": baseline}, collapses=True)
+    settings = {"baseline": baseline}
+    return Objective(_baseline_ips, settings, batched=True, only_logged_item=True)
 
 
-def _baseline_ips(logits: Tensor, batch: Batch, baseline: float | str) -> tuple[Tensor, Tensor]:
-    pi, log_weight = importance_weights(logits, batch)
+def _baseline_ips(logits: Tensor, batch: Batch, baseline: float | str) -> Tensor:
+    log_pi, log_weight = importance_weights(logits, batch)
     weight = log_weight.exp()
-    if isinstance(baseline, Real):
-        beta = torch.full_like(batch.reward[..., :1], baseline)
+    if isinstance(baseline, str):
+        pi_logged = log_pi.gather(-1, batch.action[..., None])[..., 0].exp()
+        beta = _computed_baseline(baseline, pi_logged.detach(), weight.detach(), batch.reward)
     else:
-        beta = _computed_baseline(baseline, pi, weight, batch)
-    slope = weight * (batch.reward - beta)
-    return slope.mean(dim=-1) + beta[..., 0], logged_gradient(pi, batch, slope)
+        beta = torch.full_like(batch.reward[..., :1], baseline)
+    return (weight * (batch.reward - beta)).mean(dim=-1) + beta[..., 0]
 
 
-def _computed_baseline(baseline: str, pi: Tensor, weight: Tensor, batch: Batch) -> Tensor:
+def _computed_baseline(baseline: str, pi_logged: Tensor, weight: Tensor, reward: Tensor) -> Tensor:
     """Shape (1,): a mean of the rewards, weighted as `baseline_ips` says."""
     if baseline == "gradient":
-        share = (weight * (1 - pi.gather(-1, batch.action[..., None])[..., 0])).square()
-        enough = 0.0
+        share, enough = (weight * (1 - pi_logged)).square(), torch.zeros(())
     else:
         share = weight * (weight - weight.mean(dim=-1, keepdim=True))
         enough = 1e-4 * weight.square().sum(dim=-1, keepdim=True)  # weights within about 1 %
     share = torch.where(share.sum(dim=-1, keepdim=True) > enough, share, 1)
-    return (share * batch.reward).sum(-1, keepdim=True) / share.sum(-1, keepdim=True)
+    return (share * reward).sum(-1, keepdim=True) / share.sum(-1, keepdim=True)
+
+
+OBJECTIVES["baseline_ips"] = baseline_ips()

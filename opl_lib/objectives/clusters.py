@@ -9,16 +9,19 @@ classifier from contexts to the clusters of the logged items estimates it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..checks import integers
-from .base import Batch, Objective, needed, predictions
+from .base import Objective
+from .batch import Batch, needed, predictions
 from .value import linear_value
+
+__all__ = ["mips", "offcem", "potec"]
 
 
 def mips(cluster: Sequence[int]) -> Objective:
@@ -51,7 +54,7 @@ def mips(cluster: Sequence[int]) -> Objective:
     >>> opl.mips([0, 0, 1])
     mips(n_clusters=2)
     """
-    return _clustered(_mips, cluster)
+    return _clustered(_mips, cluster, ("cluster_pscore",))
 
 
 def offcem(cluster: Sequence[int]) -> Objective:
@@ -83,7 +86,7 @@ def offcem(cluster: Sequence[int]) -> Objective:
     >>> opl.offcem([0, 0, 1])
     offcem(n_clusters=2)
     """
-    return _clustered(_offcem, cluster, needs_reward_model=True)
+    return _clustered(_offcem, cluster, ("q_hat", "cluster_pscore"))
 
 
 def potec(cluster: Sequence[int]) -> Objective:
@@ -115,37 +118,44 @@ def potec(cluster: Sequence[int]) -> Objective:
     >>> opl.potec([0, 0, 1])
     potec(n_clusters=2)
     """
-    return _clustered(_potec, cluster, needs_reward_model=True)
+    return _clustered(_potec, cluster, ("q_hat", "cluster_pscore"))
 
 
-def _clustered(function, cluster: Sequence[int], needs_reward_model: bool = False) -> Objective:
+def _clustered(function: Callable, cluster: Sequence[int], needs: tuple[str, ...]) -> Objective:
     labels, number = np.unique(integers("cluster", cluster), return_inverse=True)
     return Objective(
-        partial(function, cluster=torch.from_numpy(number)),
-        needs_reward_model=needs_reward_model,
-        stacks=True,
+        function,
+        {"cluster": tuple(number.tolist())},
+        batched=True,
         name=f"{function.__name__.lstrip('_')}(n_clusters={len(labels)})",
-        needs_cluster_pscore=True,
+        needs=needs,
         n_actions=len(number),
     )
 
 
-def _mips(logits: Tensor, batch: Batch, cluster: Tensor) -> tuple[Tensor, Tensor]:
-    return linear_value(logits, _over_cluster(logits, batch, batch.reward, cluster))
+def _mips(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    return linear_value(logits, _over_cluster(logits, batch, batch.reward, _tensor(cluster)))
 
 
-def _offcem(logits: Tensor, batch: Batch, cluster: Tensor) -> tuple[Tensor, Tensor]:
+def _offcem(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     q_hat, residual = predictions(batch)
-    return linear_value(logits, q_hat + _over_cluster(logits, batch, residual, cluster))
+    correction = _over_cluster(logits, batch, residual, _tensor(cluster))
+    return linear_value(logits, q_hat + correction)
 
 
-def _potec(logits: Tensor, batch: Batch, cluster: Tensor) -> tuple[Tensor, Tensor]:
+def _potec(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     q_hat, residual = predictions(batch)
-    correction = _over_cluster(logits, batch, residual, cluster)
-    place = cluster.expand_as(q_hat)
-    best = q_hat.new_zeros(*q_hat.shape[:-1], int(cluster.max()) + 1)
+    number = _tensor(cluster)
+    place = number.expand_as(q_hat)
+    best = q_hat.new_zeros(*q_hat.shape[:-1], max(cluster) + 1)
     best = best.scatter_reduce(-1, place, q_hat, "amax", include_self=False)
+    correction = _over_cluster(logits, batch, residual, number)
     return linear_value(logits, best.gather(-1, place) + correction)
+
+
+@lru_cache(maxsize=64)
+def _tensor(cluster: tuple[int, ...]) -> Tensor:
+    return torch.tensor(cluster)
 
 
 def _over_cluster(logits: Tensor, batch: Batch, reward: Tensor, cluster: Tensor) -> Tensor:
@@ -154,6 +164,5 @@ def _over_cluster(logits: Tensor, batch: Batch, reward: Tensor, cluster: Tensor)
         raise ValueError(
             f"cluster has {len(cluster)} entries for {logits.shape[-1]} items; give one an item."
         )
-    pscore = needed(batch, "cluster_pscore", "propensities of the logged items' clusters, (B,)")
     same = cluster == cluster[batch.action][..., None]
-    return same * (reward / pscore)[..., None]
+    return same * (reward / needed(batch, "cluster_pscore"))[..., None]

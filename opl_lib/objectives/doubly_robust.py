@@ -5,18 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import (
-    Batch,
-    Objective,
-    check_setting,
-    importance_weights,
-    logged_gradient,
-    predictions,
-    with_settings,
-)
+from .base import objective_of_settings
+from .batch import Batch, importance_weights, predictions
+
+__all__ = ["dros", "switch_dr"]
+_LIMIT = {"least": 0, "finite": False}
 
 
-def switch_dr(max_weight: float = 3.0) -> Objective:
+@objective_of_settings({"max_weight": _LIMIT}, needs=("q_hat",), only_logged_item=True)
+def switch_dr(logits: Tensor, batch: Batch, max_weight: float = 3.0) -> Tensor:
     """DR where the weight is small, the direct method where it is large.
 
         mean_i [Σ_a π(a|x_i) q̂(x_i, a) + 1[w_i ≤ τ] w_i (r_i − q̂(x_i, a_i))]
@@ -43,19 +40,12 @@ def switch_dr(max_weight: float = 3.0) -> Objective:
     >>> opl.switch_dr(max_weight=5)
     switch_dr(max_weight=5)
     """
-    check_setting("max_weight", max_weight)
-    settings = {"max_weight": max_weight}
-    return with_settings(_switch_dr, settings, needs_reward_model=True, collapses=True)
+    direct, weight, residual = _parts(logits, batch)
+    return (direct + torch.where(weight <= max_weight, weight, 0) * residual).mean(dim=-1)
 
 
-def _switch_dr(logits: Tensor, batch: Batch, max_weight: float) -> tuple[Tensor, Tensor]:
-    pi, log_weight = importance_weights(logits, batch)
-    weight = log_weight.exp()
-    kept = torch.where(weight <= max_weight, weight, 0)
-    return _corrected(pi, batch, kept, kept)
-
-
-def dros(lambda_: float = 10.0) -> Objective:
+@objective_of_settings({"shrinkage": _LIMIT}, needs=("q_hat",), only_logged_item=True)
+def dros(logits: Tensor, batch: Batch, shrinkage: float = 10.0) -> Tensor:
     """DR with optimistic shrinkage: the weight w becomes ``λ w / (w² + λ)``.
 
     That is w where ``w² ≪ λ``, at most ``sqrt(λ) / 2``, and falls again beyond ``w = sqrt(λ)``:
@@ -63,7 +53,7 @@ def dros(lambda_: float = 10.0) -> Objective:
 
     Parameters
     ----------
-    lambda_ : float of at least 0
+    shrinkage : float of at least 0
         ``λ``; 0 gives the direct method, infinity gives DR.
 
     Returns
@@ -78,25 +68,16 @@ def dros(lambda_: float = 10.0) -> Objective:
     Examples
     --------
     >>> import opl_lib as opl
-    >>> opl.dros(lambda_=25)
-    dros(lambda_=25)
+    >>> opl.dros(shrinkage=25)
+    dros(shrinkage=25)
     """
-    check_setting("lambda_", lambda_)
-    settings = {"lambda_": lambda_}
-    return with_settings(_dros, settings, needs_reward_model=True, collapses=True)
+    direct, weight, residual = _parts(logits, batch)
+    kept = 1 / (1 + weight.square() / shrinkage) if shrinkage > 0 else torch.zeros_like(weight)
+    return (direct + weight * kept * residual).mean(dim=-1)
 
 
-def _dros(logits: Tensor, batch: Batch, lambda_: float) -> tuple[Tensor, Tensor]:
-    pi, log_weight = importance_weights(logits, batch)
-    weight = log_weight.exp()
-    kept = 1 / (1 + weight.square() / lambda_) if lambda_ > 0 else torch.zeros_like(weight)
-    return _corrected(pi, batch, weight * kept, weight * kept * (2 * kept - 1))
-
-
-def _corrected(pi: Tensor, batch: Batch, weight: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """The direct method plus ``mean_i weight_i (r_i − q̂_i)``, with ``∂weight_i/∂log π``, (B,)."""
+def _parts(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """``Σ_a π q̂``, the weight and the residual of each round, (B,)."""
+    log_pi, log_weight = importance_weights(logits, batch)
     q_hat, residual = predictions(batch)
-    direct = (pi * q_hat).sum(dim=-1, keepdim=True)
-    value = (direct[..., 0] + weight * residual).mean(dim=-1)
-    gradient = pi * (q_hat - direct) / pi.shape[-2]
-    return value, gradient + logged_gradient(pi, batch, slope * residual)
+    return (log_pi.exp() * q_hat).sum(dim=-1), log_weight.exp(), residual

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .base import (
-    Batch,
-    Objective,
-    check_setting,
-    importance_weights,
-    logged_gradient,
-    with_settings,
-)
+from .base import objective_of_settings
+from .batch import Batch, importance_weights
+
+__all__ = ["exponential_likelihood", "likelihood"]
 
 
-def likelihood(alpha: float = 0.0) -> Objective:
+@objective_of_settings({"alpha": {"least": 0, "most": 1}}, only_logged_item=True, min_reward=0.0)
+def likelihood(logits: Tensor, batch: Batch, alpha: float = 0.0) -> Tensor:
     """Reward-weighted log-likelihood: ``mean_i r_i / π_0(a_i|x_i)^α · log π(a_i|x_i)``.
 
     With α = 0 and clicks it is minus the softmax cross-entropy of the clicked items, the usual loss
@@ -44,12 +41,41 @@ def likelihood(alpha: float = 0.0) -> Objective:
     >>> opl.likelihood(alpha=1)
     likelihood(alpha=1)
     """
-    check_setting("alpha", alpha, most=1)
-    return with_settings(_likelihood, {"alpha": alpha}, collapses=True, min_reward=0.0)
+    return (batch.reward / batch.pscore**alpha * _log_pi_logged(logits, batch)).mean(dim=-1)
 
 
-def _likelihood(logits: Tensor, batch: Batch, alpha: float) -> tuple[Tensor, Tensor]:
-    pi, log_weight = importance_weights(logits, batch)
-    log_pi_logged = log_weight + batch.pscore.log()
-    slope = batch.reward / batch.pscore**alpha
-    return (slope * log_pi_logged).mean(dim=-1), logged_gradient(pi, batch, slope)
+@objective_of_settings({"scale": {"above": 0}}, only_logged_item=True)
+def exponential_likelihood(logits: Tensor, batch: Batch, scale: float = 1.0) -> Tensor:
+    """Exponentially weighted log-likelihood: ``mean_i exp(r_i / λ) · log π(a_i|x_i)``.
+
+    For rewards of any sign, and without propensities: what paid more is imitated more. It is
+    concave in the logits and does not estimate a policy value; its best policy is the logging
+    policy, tilted: ``π ∝ π_0 E[exp(r / λ)]``. With clicks that is the logging policy times
+    ``1 + (e^(1/λ) − 1) q``: the smaller λ, the less is left of ``π_0``.
+
+    Parameters
+    ----------
+    scale : float above 0
+        ``λ``, in the unit of the reward, and of the order of its spread: large imitates the log,
+        small lets the few best rounds decide.
+
+    Returns
+    -------
+    Objective
+
+    References
+    ----------
+    Chidambaram et al., arXiv:2603.10279, 2026 (weights ``exp(r / λ)``, and when they improve on
+    the logging policy).
+
+    Examples
+    --------
+    >>> import opl_lib as opl
+    >>> opl.exponential_likelihood(scale=0.5)
+    exponential_likelihood(scale=0.5)
+    """
+    return ((batch.reward / scale).exp() * _log_pi_logged(logits, batch)).mean(dim=-1)
+
+
+def _log_pi_logged(logits: Tensor, batch: Batch) -> Tensor:
+    return importance_weights(logits, batch)[1] + batch.pscore.log()

@@ -7,11 +7,14 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from ..checks import check_number
-from .base import Batch, Objective, importance_weights, logged_gradient, with_settings
+from .base import objective_of_settings
+from .batch import Batch
+
+__all__ = ["top_k_ips"]
 
 
-def top_k_ips(k: int) -> Objective:
+@objective_of_settings({"k": {"kind": Integral, "least": 1}}, only_logged_item=True)
+def top_k_ips(logits: Tensor, batch: Batch, k: int) -> Tensor:
     """IPS of a list of K draws: ``mean_i (1 − (1 − π(a_i|x_i))^K) r_i / π_0(a_i|x_i)``.
 
     ``1 − (1 − π)^K`` is the chance that an item is among K independent draws of π. Its gradient is
@@ -38,14 +41,7 @@ def top_k_ips(k: int) -> Objective:
     >>> opl.top_k_ips(5)
     top_k_ips(k=5)
     """
-    check_number("k", k, Integral, least=1)
-    return with_settings(_top_k_ips, {"k": int(k)}, collapses=True)
-
-
-def _top_k_ips(logits: Tensor, batch: Batch, k: int) -> tuple[Tensor, Tensor]:
-    pi, log_weight = importance_weights(logits, batch)
-    pi_logged = pi.gather(-1, batch.action[..., None])[..., 0]
-    in_list = -torch.expm1(k * torch.log1p(-pi_logged))
-    value = (in_list * batch.reward / batch.pscore).mean(dim=-1)
-    slope = k * (1 - pi_logged) ** (k - 1) * log_weight.exp() * batch.reward
-    return value, logged_gradient(pi, batch, slope)
+    pi_logged = torch.softmax(logits, dim=-1).gather(-1, batch.action[..., None])[..., 0]
+    below_one = pi_logged.clamp(max=1 - torch.finfo(pi_logged.dtype).eps)  # where the slope is 0
+    in_list = -torch.expm1(k * torch.log1p(-below_one))
+    return (in_list * batch.reward / batch.pscore).mean(dim=-1)

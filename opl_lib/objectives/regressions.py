@@ -1,13 +1,72 @@
-"""Regressions: minus the error of a prediction of the logged item's reward from its score."""
+"""Regressions: minus the error of a prediction of the logged item's reward from its score.
+
+They predict rewards, and have no policy gradient: a step sees the scores ``<u(x), v(a)>`` of the
+logged items, shape (B,), and no other item.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .base import Batch
+from .base import Formula, Found, register
+from .batch import Batch
+
+__all__ = ["Regression", "mrdr", "regression", "squared_error"]
 
 
+def identity(scores: Tensor) -> Tensor:
+    """Scores that are predicted rewards already."""
+    return scores
+
+
+@dataclass(frozen=True, repr=False, eq=True)
+class Regression(Formula):
+    """A regression of the reward on the score of the logged item.
+
+    Calling it with scores and a batch gives its value and the gradient of that in the scores.
+
+    Parameters
+    ----------
+    function : callable
+        ``(scores, batch, **settings) -> value``, to be maximised: scores of shape (B,), a `Batch`
+        of B rounds, a scalar; or ``(value, gradient)``, as for an `Objective`.
+    settings : mapping of str to value
+        Passed to the function by name.
+    batched : bool
+        Say True if the function also takes a leading axis of models, (K, B).
+    name : str, optional
+        How it is printed; if not given, the function's name with the settings.
+    min_reward, max_reward : float
+        The rewards that the regression is made for.
+    to_reward : callable
+        From scores to predicted rewards; it may overwrite them. By default a score is a reward.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import opl_lib as opl
+    >>> def absolute_error(scores, batch):
+    ...     return -(batch.reward - scores).abs().mean(dim=-1)
+    >>> opl.Regression(absolute_error)
+    absolute_error
+    >>> q_hat = opl.TwoTowerRegressor(opl.Regression(absolute_error))
+    """
+
+    to_reward: Callable[[Tensor], Tensor] = identity
+
+    __hash__ = Formula.__hash__
+
+
+def _regression(**about: Any) -> Callable[[Callable[..., Found]], Regression]:
+    return lambda function: register(Regression(function, batched=True, **about))
+
+
+@_regression(to_reward=torch.sigmoid_, min_reward=0.0, max_reward=1.0)
 def regression(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Minus the cross-entropy between the reward and ``sigmoid(<u(x), v(a)>)`` of the logged item.
 
@@ -30,6 +89,7 @@ def regression(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return -loss.mean(dim=-1), (batch.reward - torch.sigmoid(scores)) / scores.shape[-1]
 
 
+@_regression()
 def squared_error(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Minus the mean squared error between the reward and ``<u(x), v(a)>`` of the logged item.
 
@@ -50,6 +110,7 @@ def squared_error(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return -residual.square().mean(dim=-1), 2 * residual / scores.shape[-1]
 
 
+@_regression()
 def mrdr(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """More robust doubly robust: the squared error, weighted by what it costs the variance of DR.
 
@@ -82,8 +143,3 @@ def mrdr(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     cost = (1 / batch.pscore).square() * (1 - batch.pscore)
     residual = batch.reward - scores
     return -(cost * residual.square()).mean(dim=-1), 2 * cost * residual / scores.shape[-1]
-
-
-def identity(scores: Tensor) -> Tensor:
-    """Scores that are predicted rewards already."""
-    return scores

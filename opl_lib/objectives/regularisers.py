@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from numbers import Real
 
 import torch
 from torch import Tensor
 
 from ..checks import check_number
-from .base import Batch, Objective, importance_weights, logged_gradient
+from .base import Objective
+from .batch import Batch, importance_weights
 from .registry import get_objective
+
+__all__ = ["regularised"]
 
 
 def regularised(
@@ -43,7 +45,7 @@ def regularised(
         Of a policy, not a regression.
     entropy, imitation, kl : float of at least 0
         Weights, at least one of them above 0. Entropy needs the probabilities of all items, so
-        that the objective no longer collapses (`Objective`).
+        that the objective sees more than the logged item.
 
     Returns
     -------
@@ -67,59 +69,59 @@ def regularised(
     >>> opl.regularised(opl.clipped_ips(5), imitation=0.1, kl=0.1)
     regularised(clipped_ips(max_weight=5), imitation=0.1, kl=0.1)
     """
-    objective = get_objective(objective)
-    weights = {"entropy": entropy, "imitation": imitation, "kl": kl}
-    for name, weight in weights.items():
+    base = get_objective(objective)
+    given = {"entropy": entropy, "imitation": imitation, "kl": kl}
+    for name, weight in given.items():
         check_number(name, weight, Real, least=0)
-    weights = {name: weight for name, weight in weights.items() if weight > 0}
-    if not weights:
+    given = {name: weight for name, weight in given.items() if weight > 0}
+    if not given:
         raise ValueError("give at least one of entropy, imitation and kl a weight above 0.")
-    if objective.is_regression:
+    if not isinstance(base, Objective):
         raise ValueError(
-            f"objective {objective.name!r} is a regression and has no policy to regularise."
+            f"objective {base.name!r} is a regression and has no policy to regularise."
         )
-    shown = ", ".join(f"{name}={weight:g}" for name, weight in weights.items())
+    shown = ", ".join(f"{name}={weight:g}" for name, weight in given.items())
     return replace(
-        objective,
-        function=partial(_regularised, objective.function, weights),
-        collapses=objective.collapses and "entropy" not in weights,
-        name=f"regularised({objective}, {shown})",
+        base,
+        function=_regularised,
+        settings={"objective": base, "regularisers": tuple(given.items())},
+        only_logged_item=base.only_logged_item and "entropy" not in given,
+        name=f"regularised({base}, {shown})",
     )
 
 
 def _regularised(
-    function: Callable[[Tensor, Batch], tuple[Tensor, Tensor]],
-    weights: dict[str, float],
-    logits: Tensor,
-    batch: Batch,
+    logits: Tensor, batch: Batch, objective: Objective, regularisers: tuple[tuple[str, float], ...]
 ) -> tuple[Tensor, Tensor]:
-    value, gradient = function(logits, batch)
-    for name, weight in weights.items():
-        extra_value, extra_gradient = _REGULARISERS[name](logits, batch)
-        value, gradient = value + weight * extra_value, gradient + weight * extra_gradient
-    return value, gradient
+    value, gradient = objective(logits, batch)
+    with torch.enable_grad():
+        inputs = logits.detach().requires_grad_()
+        parts = [weight * _REGULARISERS[name](inputs, batch) for name, weight in regularisers]
+        extra = torch.stack(parts).sum(dim=0)
+        slope = torch.autograd.grad(extra.sum(), inputs)[0]
+    return value + extra.detach(), gradient + slope
 
 
-def _entropy(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """``mean_i −Σ_a π log π``, with the gradient ``−π (log π + H) / B``."""
-    pi = torch.softmax(logits, dim=-1)
-    parts = torch.special.entr(pi)  # −π log π, 0 at π = 0
-    entropy = parts.sum(dim=-1, keepdim=True)
-    return entropy.mean(dim=(-2, -1)), (parts - pi * entropy) / logits.shape[-2]
+def _entropy(logits: Tensor, batch: Batch) -> Tensor:
+    """``mean_i −Σ_a π log π``."""
+    log_pi = torch.log_softmax(logits, dim=-1)
+    return -(log_pi.exp() * log_pi).sum(dim=-1).mean(dim=-1)
 
 
-def _imitation(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def _imitation(logits: Tensor, batch: Batch) -> Tensor:
     """``mean_i log(π(a_i|x_i) / π_0(a_i|x_i))``: minus KL(π_0 ‖ π) in expectation."""
-    pi, log_weight = importance_weights(logits, batch)
-    return log_weight.mean(dim=-1), logged_gradient(pi, batch, torch.ones_like(log_weight))
+    return importance_weights(logits, batch)[1].mean(dim=-1)
 
 
-def _minus_kl(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def _minus_kl(logits: Tensor, batch: Batch) -> Tensor:
     """``−mean_i (w log w − w + 1)``: minus KL(π ‖ π_0) in expectation, and no term above 0."""
-    pi, log_weight = importance_weights(logits, batch)
+    log_weight = importance_weights(logits, batch)[1]
     weight = log_weight.exp()
-    slope = weight * log_weight
-    return -(slope - weight + 1).mean(dim=-1), logged_gradient(pi, batch, -slope)
+    return -(weight * log_weight - weight + 1).mean(dim=-1)
 
 
-_REGULARISERS = {"entropy": _entropy, "imitation": _imitation, "kl": _minus_kl}
+_REGULARISERS: Mapping[str, Callable[[Tensor, Batch], Tensor]] = {
+    "entropy": _entropy,
+    "imitation": _imitation,
+    "kl": _minus_kl,
+}

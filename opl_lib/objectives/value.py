@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Batch, predictions
+from .base import objective
+from .batch import Batch, predictions
+
+__all__ = ["dm", "dr", "ips", "linear_value"]
 
 
 def linear_value(
@@ -57,7 +60,7 @@ def linear_value(
     # A large catalogue costs what its (B, n_actions) arrays cost: make two, and write into one.
     pi = torch.softmax(logits, dim=-1)
     terms = pi * pseudo_reward
-    if correction is not None:
+    if action is not None and correction is not None:
         logged = action[..., None]
         terms.scatter_add_(-1, logged, pi.gather(-1, logged) * correction[..., None])
     value = terms.sum(dim=-1, keepdim=True)
@@ -65,6 +68,7 @@ def linear_value(
     return value.mean(dim=(-2, -1)), gradient
 
 
+@objective(only_logged_item=True)
 def ips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Inverse propensity scoring: ``h_i(a) = 1[a = a_i] r_i / π_0(a_i|x_i)``.
 
@@ -88,6 +92,7 @@ def ips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return linear_value(logits, 0.0, batch.action, batch.reward / batch.pscore)
 
 
+@objective(needs=("q_hat",), only_logged_item=True)
 def dm(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Direct method: ``h_i(a) = q̂(x_i, a)``, as good as the reward model and no better.
 
@@ -109,6 +114,7 @@ def dm(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return linear_value(logits, predictions(batch)[0])
 
 
+@objective(needs=("q_hat",), only_logged_item=True)
 def dr(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Doubly robust: ``h_i(a) = q̂(x_i, a) + 1[a = a_i] (r_i − q̂(x_i, a_i)) / π_0(a_i|x_i)``.
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 
 import torch
 from torch import Tensor
 
-from ..checks import check_number
-from .base import (
-    Batch,
-    Objective,
-    check_setting,
-    importance_weights,
-    logged_gradient,
-    with_settings,
-)
+from .base import objective_of_settings
+from .batch import Batch, weights
 from .value import ips
 
+__all__ = [
+    "clipped_ips",
+    "exponential_smoothing",
+    "implicit_exploration",
+    "log_sum_exp",
+    "logarithmic_smoothing",
+    "poem",
+]
+_LIMIT = {"above": 0, "finite": False}
 
-def clipped_ips(max_weight: float = 10.0) -> Objective:
+
+@objective_of_settings({"max_weight": _LIMIT}, only_logged_item=True)
+def clipped_ips(logits: Tensor, batch: Batch, max_weight: float = 10.0) -> Tensor:
     """IPS whose weights are cut at a maximum: ``mean_i min(w_i, M) r_i``.
 
     Rows beyond the maximum have no gradient, so that no row can win by its weight alone; the value
@@ -46,25 +49,13 @@ def clipped_ips(max_weight: float = 10.0) -> Objective:
     >>> opl.clipped_ips(max_weight=5)
     clipped_ips(max_weight=5)
     """
-    check_setting("max_weight", max_weight, positive=True)
-    return with_settings(_clipped_ips, {"max_weight": max_weight}, collapses=True)
+    return (weights(logits, batch).clamp(max=max_weight) * batch.reward).mean(dim=-1)
 
 
-def _clipped_ips(logits: Tensor, batch: Batch, max_weight: float) -> tuple[Tensor, Tensor]:
-    pi, term, slope = _clipped_terms(logits, batch, max_weight)
-    return term.mean(dim=-1), logged_gradient(pi, batch, slope)
-
-
-def _clipped_terms(
-    logits: Tensor, batch: Batch, max_weight: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    pi, log_weight = importance_weights(logits, batch)
-    weight = log_weight.exp()
-    term = weight.clamp(max=max_weight) * batch.reward
-    return pi, term, torch.where(weight < max_weight, term, 0)
-
-
-def implicit_exploration(gamma: float = 0.01) -> Objective:
+@objective_of_settings({"gamma": {"least": 0}}, only_logged_item=True)
+def implicit_exploration(
+    logits: Tensor, batch: Batch, gamma: float = 0.01
+) -> tuple[Tensor, Tensor]:
     """IPS with propensities raised by a constant: ``mean_i π(a_i|x_i) r_i / (π_0(a_i|x_i) + γ)``.
 
     No weight exceeds ``1/γ``, and unlike clipping it keeps the gradient everywhere.
@@ -89,15 +80,13 @@ def implicit_exploration(gamma: float = 0.01) -> Objective:
     >>> opl.implicit_exploration(gamma=0.05)
     implicit_exploration(gamma=0.05)
     """
-    check_number("gamma", gamma, Real, least=0)
-    return with_settings(_implicit_exploration, {"gamma": gamma}, collapses=True)
-
-
-def _implicit_exploration(logits: Tensor, batch: Batch, gamma: float) -> tuple[Tensor, Tensor]:
     return ips(logits, batch._replace(pscore=batch.pscore + gamma))
 
 
-def exponential_smoothing(alpha: float = 0.7) -> Objective:
+@objective_of_settings({"alpha": {"least": 0, "most": 1}}, only_logged_item=True)
+def exponential_smoothing(
+    logits: Tensor, batch: Batch, alpha: float = 0.7
+) -> tuple[Tensor, Tensor]:
     """IPS with a power of the propensity: ``mean_i π(a_i|x_i) r_i / π_0(a_i|x_i)^α``.
 
     Parameters
@@ -119,15 +108,11 @@ def exponential_smoothing(alpha: float = 0.7) -> Objective:
     >>> opl.exponential_smoothing(alpha=0.5)
     exponential_smoothing(alpha=0.5)
     """
-    check_setting("alpha", alpha, most=1)
-    return with_settings(_exponential_smoothing, {"alpha": alpha}, collapses=True)
-
-
-def _exponential_smoothing(logits: Tensor, batch: Batch, alpha: float) -> tuple[Tensor, Tensor]:
     return ips(logits, batch._replace(pscore=batch.pscore**alpha))
 
 
-def logarithmic_smoothing(lambda_: float = 0.1) -> Objective:
+@objective_of_settings({"smoothing": {"above": 0}}, only_logged_item=True, min_reward=0.0)
+def logarithmic_smoothing(logits: Tensor, batch: Batch, smoothing: float = 0.1) -> Tensor:
     """IPS through a logarithm: ``mean_i log(1 + λ w_i r_i) / λ``.
 
     Never above IPS, and the lower the more a few rows carry the value; the weight of a row in the
@@ -135,7 +120,7 @@ def logarithmic_smoothing(lambda_: float = 0.1) -> Objective:
 
     Parameters
     ----------
-    lambda_ : float above 0
+    smoothing : float above 0
         ``λ``; towards 0 it becomes IPS. The source takes it of the order ``1/sqrt(n_rounds)``.
 
     Returns
@@ -152,22 +137,51 @@ def logarithmic_smoothing(lambda_: float = 0.1) -> Objective:
     --------
     >>> import opl_lib as opl
     >>> opl.logarithmic_smoothing(0.01)
-    logarithmic_smoothing(lambda_=0.01)
+    logarithmic_smoothing(smoothing=0.01)
     """
-    check_number("lambda_", lambda_, Real, above=0)
-    settings = {"lambda_": lambda_}
-    return with_settings(_logarithmic_smoothing, settings, collapses=True, min_reward=0.0)
+    weighted_reward = weights(logits, batch) * batch.reward
+    return torch.log1p(smoothing * weighted_reward).mean(dim=-1) / smoothing
 
 
-def _logarithmic_smoothing(logits: Tensor, batch: Batch, lambda_: float) -> tuple[Tensor, Tensor]:
-    pi, log_weight = importance_weights(logits, batch)
-    weighted_reward = log_weight.exp() * batch.reward
-    value = torch.log1p(lambda_ * weighted_reward).mean(dim=-1) / lambda_
-    slope = weighted_reward / (1 + lambda_ * weighted_reward)
-    return value, logged_gradient(pi, batch, slope)
+@objective_of_settings({"smoothing": {"above": 0}}, only_logged_item=True, min_reward=0.0)
+def log_sum_exp(logits: Tensor, batch: Batch, smoothing: float = 0.1) -> Tensor:
+    """IPS through a log-sum-exp: ``−log(mean_i exp(−λ w_i r_i)) / λ``.
+
+    Below IPS, by about ``λ/2`` times the variance of ``w r``, and bounded whatever a single weight
+    does: a row's weight in the gradient falls as ``exp(−λ w r)``. Unlike the logarithm of each row,
+    that of the mean depends on all rows of a batch: a constant added to every ``w r`` is added to
+    the value.
+
+    Parameters
+    ----------
+    smoothing : float above 0
+        ``λ``, the source's with its sign turned; towards 0 it becomes IPS. In units of one over
+        the reward.
+
+    Returns
+    -------
+    Objective
+        For rewards of at least 0.
+
+    References
+    ----------
+    Behnamnia et al., "Log-Sum-Exponential Estimator for Off-Policy Evaluation and Learning",
+    ICML 2025.
+
+    Examples
+    --------
+    >>> import opl_lib as opl
+    >>> opl.log_sum_exp(0.01)
+    log_sum_exp(smoothing=0.01)
+    """
+    exponent = -smoothing * weights(logits, batch) * batch.reward
+    return (math.log(exponent.shape[-1]) - exponent.logsumexp(dim=-1)) / smoothing
 
 
-def poem(penalty: float = 1.0, max_weight: float = math.inf) -> Objective:
+@objective_of_settings({"penalty": {"least": 0}, "max_weight": _LIMIT}, only_logged_item=True)
+def poem(
+    logits: Tensor, batch: Batch, penalty: float = 1.0, max_weight: float = math.inf
+) -> Tensor:
     """IPS minus its standard error: ``ū − λ sqrt(Var(u) / B)`` with ``u_i = min(w_i, M) r_i``.
 
     Mean and sample variance are those of the batch: in batches of B of n rounds the penalty is
@@ -195,18 +209,10 @@ def poem(penalty: float = 1.0, max_weight: float = math.inf) -> Objective:
     >>> opl.poem(penalty=0.5, max_weight=100)
     poem(penalty=0.5, max_weight=100)
     """
-    check_number("penalty", penalty, Real, least=0)
-    check_setting("max_weight", max_weight, positive=True)
-    settings = {"penalty": penalty, "max_weight": max_weight}
-    return with_settings(_poem, settings, collapses=True)
-
-
-def _poem(logits: Tensor, batch: Batch, penalty: float, max_weight: float) -> tuple[Tensor, Tensor]:
-    pi, term, slope = _clipped_terms(logits, batch, max_weight)
+    term = weights(logits, batch).clamp(max=max_weight) * batch.reward
     n_rounds = term.shape[-1]
-    degrees = max(n_rounds - 1, 1)  # one row has no variance
     mean = term.mean(dim=-1, keepdim=True)
-    std_error = ((term - mean).square().sum(dim=-1, keepdim=True) / degrees / n_rounds).sqrt()
-    pull = torch.where(std_error > 0, (term - mean) / (degrees * std_error), 0)
-    value = (mean - penalty * std_error)[..., 0]
-    return value, logged_gradient(pi, batch, slope * (1 - penalty * pull))
+    variance = (term - mean).square().sum(dim=-1) / max(n_rounds - 1, 1)  # one row has none
+    varies = variance > 0  # the root has no slope at 0
+    std_error = torch.where(varies, torch.where(varies, variance, 1).div(n_rounds).sqrt(), 0)
+    return mean[..., 0] - penalty * std_error

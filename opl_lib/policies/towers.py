@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_number
+from ..checks import check_number, feature_matrix
+from .index import find_twins
 
 
 class TwoTower(nn.Module):
@@ -76,29 +79,25 @@ class TwoTower(nn.Module):
         -------
         TwoTower
         """
-        widths = {
+        settings: dict[str, Any] = {
             "dim_context": dim_context,
             "dim_action_context": dim_action_context,
             "dim_embedding": dim_embedding,
-            **{f"hidden[{layer}]": width for layer, width in enumerate(hidden)},
         }
-        for name, width in widths.items():
+        layers = {f"hidden[{layer}]": width for layer, width in enumerate(hidden)}
+        for name, width in {**settings, **layers}.items():
             check_number(name, width, Integral, least=1)
-        dim_context, dim_action_context = int(dim_context), int(dim_action_context)
-        hidden, dim_embedding = [int(width) for width in hidden], int(dim_embedding)
+        # numbers of one's own: a numpy integer could not be read from a file
+        settings = {name: int(width) for name, width in settings.items()}
+        hidden, dim_embedding = [int(width) for width in hidden], settings["dim_embedding"]
         with torch.random.fork_rng(devices=[]):
             if random_state is not None:
                 torch.manual_seed(random_state)
             model = cls(
-                _mlp([dim_context, *hidden, dim_embedding]),
-                _mlp([dim_action_context, *hidden, dim_embedding]),
+                _mlp([settings["dim_context"], *hidden, dim_embedding]),
+                _mlp([settings["dim_action_context"], *hidden, dim_embedding]),
             )
-        model.mlp_settings = {
-            "dim_context": dim_context,
-            "dim_action_context": dim_action_context,
-            "hidden": hidden,
-            "dim_embedding": dim_embedding,
-        }
+        model.mlp_settings = {**settings, "hidden": hidden}
         return model
 
     def forward(self, context: Tensor, action_context: Tensor) -> Tensor:
@@ -106,16 +105,51 @@ class TwoTower(nn.Module):
         return self.context_tower(context) @ self.action_tower(action_context).T
 
 
-def check_towers(model: nn.Module) -> None:
-    """Raise unless a model is a `TwoTower` that scores as one, by its towers' inner products."""
-    if not isinstance(model, TwoTower):
-        raise TypeError(f"model must be a TwoTower; got {type(model).__name__}.")
-    if getattr(model.forward, "__func__", None) is not TwoTower.forward:
+def check_towers(towers: Any) -> None:
+    """Raise unless this is a `TwoTower` that scores as one, by its towers' inner products."""
+    if not isinstance(towers, TwoTower):
+        raise TypeError(f"towers must be a TwoTower; got {type(towers).__name__}.")
+    if getattr(towers.forward, "__func__", None) is not TwoTower.forward:
         raise TypeError(
-            f"{type(model).__name__} has a forward of its own, which would never be called: only "
+            f"{type(towers).__name__} has a forward of its own, which would never be called: only "
             "the towers are. Move what it does into context_tower and action_tower, and leave "
             "forward as it is."
         )
+
+
+def embed(towers: TwoTower, name: str, features: Any) -> np.ndarray:
+    """What the tower for `name`, "context" or "action_context", makes of features: (n, size)."""
+    features = feature_matrix(name, np.array(features, dtype=np.float32))
+    if len(features) == 0 and name == "action_context":
+        raise ValueError("action_context has no rows: there is no item to show.")
+    expected = (towers.mlp_settings or {}).get(f"dim_{name}", features.shape[1])
+    if features.shape[1] != expected:
+        raise ValueError(
+            f"{name} has {features.shape[1]} features, but this policy was made for {expected};"
+            " encode new data exactly as the training log was encoded."
+        )
+    tower = towers.context_tower if name == "context" else towers.action_tower
+    modes = {module: module.training for module in tower.modules()}
+    tower.eval()
+    try:
+        with torch.inference_mode():
+            embedded = tower(torch.from_numpy(features)).numpy()
+    finally:
+        for module, mode in modes.items():  # parts that were frozen stay so
+            module.training = mode
+    if not np.isfinite(embedded).all():
+        row = int(np.argmin(np.isfinite(embedded).all(axis=1)))
+        raise ValueError(
+            f"the towers have no finite embedding for row {row} of {name}: are features far from "
+            "unit scale, or did training diverge?"
+        )
+    # a tower rounds a row by its place, so items that look the same would be told apart
+    if name == "action_context":
+        twins, first = find_twins(features)
+        if len(twins):
+            embedded = embedded.copy()  # it may be a weight of the tower
+            embedded[twins] = embedded[first]
+    return embedded
 
 
 def _mlp(widths: Sequence[int]) -> nn.Sequential:

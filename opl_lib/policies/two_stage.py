@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ..checks import integers
 from ..logs.clusters import check_clusters
 from ..protocols import (
+    HasTemperature,
+    PolicyLike,
+    PredictsReward,
     action_probabilities,
     for_items,
     policy_function,
@@ -45,13 +47,12 @@ class TwoStagePolicy:
     Policy Decomposition", ICLR 2025, with a deterministic second stage.
     """
 
-    policy: Any
-    reward_model: Any
+    policy: PolicyLike
+    reward_model: PredictsReward
     cluster: Sequence[int]
 
     def __post_init__(self) -> None:
-        if self.policy is not None:  # which is uniform
-            policy_function(self.policy)
+        policy_function(self.policy)
         reward_function(self.reward_model)
         integers("cluster", self.cluster)
 
@@ -85,18 +86,24 @@ class TwoStagePolicy:
         return two_stages
 
     @property
-    def at_temperature(self) -> Callable[[float], TwoStagePolicy]:
-        """Function to the same two stages with clusters drawn at a temperature; 0 is greedy.
+    def temperature(self) -> float | None:
+        """That of the first stage; None if it has none."""
+        return self.policy.temperature if isinstance(self.policy, HasTemperature) else None
 
-        It is there if `policy` has it; else an AttributeError says so.
+    def at_temperature(self, temperature: float) -> TwoStagePolicy:
+        """The same two stages with clusters drawn at another temperature; 0 is greedy.
+
+        Raises
+        ------
+        TypeError
+            If the first stage has no temperature.
         """
-        change = getattr(self.policy, "at_temperature", None)
-        if change is None:
-            raise AttributeError(
-                f"the first stage, {type(self.policy).__name__}, has no at_temperature: make "
-                "a TwoStagePolicy of one that has, such as a TwoTowerPolicy."
+        if not isinstance(self.policy, HasTemperature) or self.policy.temperature is None:
+            raise TypeError(
+                f"the first stage, {type(self.policy).__name__}, has no temperature: make a "
+                "TwoStagePolicy of one that has, such as a TwoTowerPolicy."
             )
-        return lambda temperature: replace(self, policy=change(temperature))
+        return replace(self, policy=self.policy.at_temperature(temperature))
 
     def for_items(self, action_context: np.ndarray) -> TwoStagePolicy:
         """The same policy, whose first stage has encoded these items once, if it can do so."""

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_number, row_chunks
+from ..checks import MIN_TEMPERATURE, check_number, row_chunks
 from .index import ItemIndex
-from .towers import TwoTower, check_towers
+from .towers import TwoTower, check_towers, embed
 
 _FORMAT = "opl_lib.TwoTowerPolicy 1"
 
@@ -28,11 +28,11 @@ class TwoTowerPolicy:
 
     Parameters
     ----------
-    model : TwoTower
+    towers : TwoTower
         The trained towers. Only the towers are called: a `forward` of a subclass is refused.
     temperature : float, at least 0
         Large is nearly uniform, small is nearly greedy, 0 is greedy: all probability on the item
-        with the largest inner product.
+        with the largest inner product, or on the first of them, if several items look the same.
 
     Examples
     --------
@@ -45,20 +45,22 @@ class TwoTowerPolicy:
     np.float64(1.0)
     """
 
-    def __init__(self, model: TwoTower, temperature: float = 1.0) -> None:
-        check_towers(model)
+    def __init__(self, towers: TwoTower, temperature: float = 1.0) -> None:
+        check_towers(towers)
         check_number("temperature", temperature, Real, least=0)
-        self.model = model
+        if temperature > 0:
+            check_number("temperature", temperature, Real, least=MIN_TEMPERATURE)
+        self.towers = towers
         self.temperature = float(temperature)
-        self._encoded: tuple[Any, Tensor] | None = None
+        self._encoded: tuple[Any, ItemIndex] | None = None
 
     def __repr__(self) -> str:
-        n_weights = sum(p.numel() for p in self.model.parameters())
+        n_weights = sum(p.numel() for p in self.towers.parameters())
         return f"TwoTowerPolicy({n_weights:,} weights, temperature={self.temperature:g})"
 
     def at_temperature(self, temperature: float) -> TwoTowerPolicy:
         """The same towers served at another temperature; 0 is greedy."""
-        return TwoTowerPolicy(self.model, temperature)
+        return TwoTowerPolicy(self.towers, temperature)
 
     def for_items(self, action_context: np.ndarray) -> TwoTowerPolicy:
         """The same policy with some items encoded once, ahead of time.
@@ -74,8 +76,7 @@ class TwoTowerPolicy:
         TwoTowerPolicy
         """
         served = copy.copy(self)
-        v = self._embed(self.model.action_tower, "action_context", action_context)
-        served._encoded = (action_context, v)
+        served._encoded = (action_context, self._index(action_context))
         return served
 
     def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
@@ -91,16 +92,15 @@ class TwoTowerPolicy:
         float64 array of shape (n, n_actions)
             Rows sum to 1.
         """
-        scores = self._scores(context, action_context)
         if self.temperature == 0:
-            pi = np.zeros(scores.shape)
-            pi[np.arange(len(pi)), scores.numpy().argmax(axis=1)] = 1
+            pi = np.zeros((len(context), len(action_context)))
+            pi[np.arange(len(pi)), self.greedy(context, action_context)] = 1
             return pi
-        return torch.softmax(scores.double() / self.temperature, dim=1).numpy()
+        return torch.softmax(self._logits(context, action_context), dim=1).numpy()
 
     def scores(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Inner products ``<u(x), v(a)>``, without the temperature: (n, n_actions)."""
-        return self._scores(context, action_context).numpy()
+        return self._index(action_context).scores(self.embed_context(context))
 
     def greedy(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """The item with the largest inner product for each context: integer array of shape (n,)."""
@@ -119,8 +119,7 @@ class TwoTowerPolicy:
         -------
         integer array of shape (n, k)
         """
-        index = ItemIndex(self.embed_actions(action_context))
-        return index.search(self.embed_context(context), k)[0]
+        return self._index(action_context).search(self.embed_context(context), k)[0]
 
     def sample(
         self, context: np.ndarray, action_context: np.ndarray, random_state: int | None = None
@@ -152,19 +151,19 @@ class TwoTowerPolicy:
             if self.temperature == 0:
                 action[rows] = served.greedy(context[rows], action_context)
                 continue
-            scores = served._scores(context[rows], action_context).double() / self.temperature
-            log_pi = torch.log_softmax(scores, dim=1).numpy()
+            logits = served._logits(context[rows], action_context)
+            log_pi = torch.log_softmax(logits, dim=1).numpy()
             action[rows] = (log_pi + rng.gumbel(size=log_pi.shape)).argmax(axis=1)
             pscore[rows] = np.exp(log_pi[np.arange(len(log_pi)), action[rows]])
         return action, pscore
 
     def embed_context(self, context: np.ndarray) -> np.ndarray:
         """Context embeddings ``u(x)``: (n, d_x) -> (n, dim_embedding)."""
-        return self._embed(self.model.context_tower, "context", context).numpy()
+        return embed(self.towers, "context", context)
 
-    def embed_actions(self, action_context: np.ndarray) -> np.ndarray:
+    def embed_items(self, action_context: np.ndarray) -> np.ndarray:
         """Item embeddings ``v(a)``: (n_actions, d_a) -> (n_actions, dim_embedding)."""
-        return self._items(action_context).numpy()
+        return self._index(action_context).embeddings
 
     def to_obp(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Probabilities in the shape of ``obp``'s `action_dist`: (n, n_actions, 1)."""
@@ -180,11 +179,11 @@ class TwoTowerPolicy:
         """
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
-        weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        weights = {name: tensor.clone() for name, tensor in self.towers.state_dict().items()}
         content = {
             "format": _FORMAT,
             "temperature": self.temperature,
-            "mlp": self.model.mlp_settings,
+            "mlp": self.towers.mlp_settings,
             "weights": weights,
         }
         try:
@@ -194,13 +193,13 @@ class TwoTowerPolicy:
             partial.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: str | Path, model: TwoTower | None = None) -> TwoTowerPolicy:
+    def load(cls, path: str | Path, towers: TwoTower | None = None) -> TwoTowerPolicy:
         """Read a policy written by `save`.
 
         Parameters
         ----------
         path : str or Path
-        model : TwoTower, optional
+        towers : TwoTower, optional
             Towers of the same architecture; needed only if they are not those of `TwoTower.mlp`.
             It is copied, not changed.
 
@@ -212,7 +211,7 @@ class TwoTowerPolicy:
         ------
         ValueError
             If the file was not written by `save`, does not say how to build the towers and no
-            `model` is given, or holds the weights of another architecture than `model`.
+            `towers` are given, or holds the weights of another architecture.
         """
         try:
             content = torch.load(path, weights_only=True)
@@ -220,44 +219,21 @@ class TwoTowerPolicy:
             raise ValueError(f"{path} was not written by TwoTowerPolicy.save.") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError(f"{path} was not written by TwoTowerPolicy.save.")
-        if model is None and content["mlp"] is None:
+        if towers is None and content["mlp"] is None:
             raise ValueError(
-                f"{path} was saved from towers of your own: pass an untrained copy as model=…"
+                f"{path} was saved from towers of your own: pass an untrained copy as towers=…"
             )
-        model = TwoTower.mlp(**content["mlp"]) if model is None else copy.deepcopy(model)
+        towers = TwoTower.mlp(**content["mlp"]) if towers is None else copy.deepcopy(towers)
         try:
-            model.load_state_dict(content["weights"])
+            towers.load_state_dict(content["weights"])
         except RuntimeError as error:
-            raise ValueError(f"{path} holds the weights of other towers than model.") from error
-        return cls(model, content["temperature"])
+            raise ValueError(f"{path} holds the weights of other towers than these.") from error
+        return cls(towers, content["temperature"])
 
-    def _scores(self, context: np.ndarray, action_context: np.ndarray) -> Tensor:
-        u = self._embed(self.model.context_tower, "context", context)
-        return u @ self._items(action_context).T
+    def _logits(self, context: np.ndarray, action_context: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.scores(context, action_context)).double() / self.temperature
 
-    def _items(self, action_context: np.ndarray) -> Tensor:
+    def _index(self, action_context: np.ndarray) -> ItemIndex:
         if self._encoded is not None and action_context is self._encoded[0]:
             return self._encoded[1]
-        return self._embed(self.model.action_tower, "action_context", action_context)
-
-    def _embed(self, tower: torch.nn.Module, name: str, features: Any) -> Tensor:
-        features = torch.as_tensor(np.array(features, dtype=np.float32))
-        if features.ndim != 2:
-            raise ValueError(f"{name} must have shape (n, features); got {tuple(features.shape)}.")
-        if name == "action_context" and len(features) == 0:
-            raise ValueError("action_context has no rows: there is no item to show.")
-        if not torch.isfinite(features).all():
-            row = int((~torch.isfinite(features).all(dim=1)).nonzero()[0])
-            raise ValueError(f"{name} must be finite; row {row} is not. Drop or impute it.")
-        expected = (self.model.mlp_settings or {}).get(f"dim_{name}", features.shape[1])
-        if features.shape[1] != expected:
-            raise ValueError(
-                f"{name} has {features.shape[1]} features, but this policy was made for {expected};"
-                " encode new data exactly as the training log was encoded."
-            )
-        was_training = tower.training
-        tower.eval()
-        with torch.inference_mode():
-            embedded = tower(features)
-        tower.train(was_training)
-        return embedded
+        return ItemIndex(embed(self.towers, "action_context", action_context))

@@ -6,22 +6,22 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 from ..checks import check_number, warn_user
-from ..evaluation.estimators import Estimator, Terms, as_estimator
-from ..evaluation.evaluate import check_confidence, ess_of_change, policy_terms
+from ..evaluation.estimators import Estimator, as_estimator
 from ..evaluation.intervals import Interval
-from ..learning.learner import OffPolicyLearner, default_reward_model
+from ..evaluation.terms import policy_terms
+from ..learning.fit import StopFit
+from ..learning.learner import OffPolicyLearner
+from ..learning.regressor import TwoTowerRegressor
 from ..logs.feedback import BanditFeedback, check_feedback
-from ..logs.support import is_off_one, standard_error
-from .select import MIN_ESS, difference_bound
+from ..protocols import Learner, PredictsReward, RewardModel
+from .judge import MIN_ESS, Judge
 from .watch import PolicyWarning
 
-
-class _NoPatienceLeft(Exception):
-    """Ends a fit from within a callback."""
+_LEARNED = ("policy_", "best_epoch_", "learner_", "history_")
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class EarlyStopping:
     Attributes
     ----------
     policy_ : TwoTowerPolicy
-        The policy of the best epoch.
+        The policy of the best epoch. A fit forgets that of the fit before as it begins.
     best_epoch_ : int
         Its number; 0 is the policy before any training.
     learner_ : OffPolicyLearner
@@ -101,11 +101,11 @@ class EarlyStopping:
     confidence: float = 0.95
     min_ess: float = MIN_ESS
     patience: int | None = None
-    reward_model: Any = None
+    reward_model: RewardModel | None = None
     random_state: int = 0
 
     def __post_init__(self) -> None:
-        if not callable(getattr(self.learner, "fit", None)):
+        if not isinstance(self.learner, Learner):
             raise TypeError(
                 "learner must be an OffPolicyLearner, not yet fitted; "
                 f"got {type(self.learner).__name__}."
@@ -116,12 +116,7 @@ class EarlyStopping:
                 "held_out must be a share of the rounds in (0, 1), or a log; "
                 f"got {self.held_out!r}."
             )
-        if as_estimator(self.estimator).name in ("avg", "dm"):
-            raise ValueError(
-                f"estimator {self.estimator!r} has no error to bound; use 'snips' or 'dr', say."
-            )
-        check_confidence(self.confidence)
-        check_number("min_ess", self.min_ess, Real, least=0)
+        self._judge()
         if self.patience is not None:
             check_number("patience", self.patience, Integral, least=1)
         check_number("random_state", self.random_state, Integral, least=0)
@@ -129,14 +124,14 @@ class EarlyStopping:
     def fit(
         self,
         feedback: BanditFeedback,
-        callbacks: Mapping[str, Callable[[Any], float]] | None = None,
+        callback: Callable[[Any], Mapping[str, float] | None] | None = None,
     ) -> EarlyStopping:
         """Learn from a log, and keep the policy of the best epoch.
 
         Parameters
         ----------
         feedback : BanditFeedback
-        callbacks : mapping of str to callable, optional
+        callback : callable, optional
             As in `OffPolicyLearner.fit`; ``"held_out"`` is taken.
 
         Returns
@@ -145,86 +140,61 @@ class EarlyStopping:
             This object, fitted.
         """
         check_feedback(feedback)
-        callbacks = dict(callbacks or {})
-        if "held_out" in callbacks:
-            raise ValueError("'held_out' is what history_ calls the bound; rename the callback.")
+        for name in _LEARNED:
+            self.__dict__.pop(name, None)
         to_fit, to_judge = self._parts(feedback)
-        judge = self._judge(to_fit, to_judge)
+        judge, q_hat = self._judge(), self._reward_model(to_fit)
+        judge.check(1, to_judge.units)
+        seen: dict[str, list[float]] = {}
         bounds: list[float] = []
-        reasons: list[str] = []  # why the last of them means nothing
+        best = 0
+        reason = ""  # why the last of them means nothing
 
-        def watch(policy: Any) -> float:
-            bound, reason = judge(policy)
-            bounds.append(bound)
-            reasons[:] = [reason]
-            if len(bounds) == 1 or bounds[-1] > bounds[self.best_epoch_]:
-                self.best_epoch_, self.policy_ = len(bounds) - 1, copy.deepcopy(policy)
-            elif self.patience is not None and len(bounds) > self.best_epoch_ + self.patience:
-                raise _NoPatienceLeft
-            return bounds[-1]
+        def look(policy: Any) -> dict[str, float]:
+            nonlocal best, reason
+            numbers = dict(callback(policy) or {}) if callback is not None else {}
+            if "held_out" in numbers:
+                raise ValueError("'held_out' is what history_ calls the bound; rename the number.")
+            row, reason = judge.row(policy_terms(policy, to_judge, q_hat))
+            bounds.append(-math.inf if reason else row["lower_bound"])
+            numbers["held_out"] = bounds[-1]
+            for name, number in numbers.items():
+                seen.setdefault(name, []).append(number)
+            if len(bounds) == 1 or bounds[-1] > bounds[best]:
+                self.best_epoch_ = best = len(bounds) - 1
+                self.policy_ = copy.deepcopy(policy)
+            elif self.patience is not None and len(bounds) > best + self.patience:
+                raise StopFit
+            return numbers
 
         self.learner_ = copy.deepcopy(self.learner)
         try:
-            # last, so that the other callbacks see the epoch at which it stops
-            self.learner_.fit(to_fit, {**callbacks, "held_out": watch})
-        except _NoPatienceLeft:
-            pass
+            self.learner_.fit(to_fit, callback=look)
         finally:
             if bounds:
-                self.history_ = {**getattr(self.learner_, "history_", {}), "held_out": bounds}
+                self.history_ = {**vars(self.learner_).get("history_", {}), **seen}
         if bounds and max(bounds) == -math.inf:
             warn_user(
                 "policy_ is the untrained policy: on the held-out rounds no epoch has a bound that "
-                f"means something. After epoch {len(bounds) - 1}, {reasons[0]}.",
+                f"means something. After epoch {len(bounds) - 1}, {reason}.",
                 PolicyWarning,
             )
         return self
 
-    def _judge(
-        self, to_fit: BanditFeedback, to_judge: BanditFeedback
-    ) -> Callable[[Any], tuple[float, str]]:
-        """A function from a policy to its bound, and to why that means nothing, if it does."""
-        estimator, how, q_hat = as_estimator(self.estimator), Interval("student_t"), None
-        if estimator.needs_reward_model:
-            q_hat = copy.deepcopy(self.reward_model)
-            if q_hat is None:
-                progress = getattr(self.learner, "progress", None)
-                q_hat = default_reward_model(to_fit.reward).set_params(progress=progress)
-            q_hat = q_hat.fit(to_fit)
+    def _judge(self) -> Judge:
+        estimator = as_estimator(self.estimator)
+        return Judge(estimator, self.confidence, self.min_ess, Interval("student_t"))
 
-        def judge(policy: Any) -> tuple[float, str]:
-            terms = policy_terms(policy, to_judge, q_hat)
-            tail = 1 - self.confidence
-            bound, eligible = difference_bound(estimator, terms, how, tail, self.min_ess)
-            if eligible:
-                return bound, ""
-            return -math.inf, _why_not_eligible(terms, self.min_ess)
-
-        return judge
+    def _reward_model(self, to_fit: BanditFeedback) -> PredictsReward | None:
+        """What the estimator needs, fitted."""
+        if not as_estimator(self.estimator).needs_reward_model:
+            return None
+        if self.reward_model is not None:
+            return copy.deepcopy(self.reward_model).fit(to_fit)
+        is_ours = isinstance(self.learner, OffPolicyLearner)
+        return TwoTowerRegressor(progress=self.learner.progress if is_ours else None).fit(to_fit)
 
     def _parts(self, feedback: BanditFeedback) -> tuple[BanditFeedback, BanditFeedback]:
         if isinstance(self.held_out, BanditFeedback):
             return feedback, self.held_out
-        if feedback.user_id is not None:
-            return feedback.split_by_group(self.held_out, self.random_state)
         return feedback.split(self.held_out, self.random_state)
-
-
-def _why_not_eligible(terms: Terms, min_ess: float) -> str:
-    """What makes a bound mean nothing, with the cure."""
-    mean, error = float(terms.weight.mean()), standard_error(terms.weight)
-    if is_off_one(mean, error):
-        return (
-            f"the mean weight is {mean:.3g} (standard error {error:.2g}) and should be 1: a wrong "
-            "pscore, or a policy on items that the log cannot show. Check "
-            "feedback.support_report(), estimate the propensities (opl.estimate_propensities), or "
-            "stay close to the logging policy (opl.regularised)"
-        )
-    ess = ess_of_change(terms)
-    if ess < min_ess:
-        return (
-            f"the effective rounds of the change are {ess:.3g}, below min_ess={min_ess:g}, of "
-            f"{len(terms.weight):,} held-out rounds. Hold out more, lower min_ess, or stay close "
-            "to the logging policy (opl.regularised)"
-        )
-    return "the bound is not a number. Hold out more rounds, or take estimator='ips'"

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import check_number
 from ..logs.feedback import BanditFeedback
-from .select import LOGGING, Selection, _progress_bar
+from ..progress import progress_bar
+from ..protocols import KnownWorld
+from .judge import LOGGING
+from .select import Selection
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 def rehearse(
     choose: Callable[[BanditFeedback], Selection],
-    world: Any,
+    world: KnownWorld,
     n_rounds: int,
     n_logs: int = 100,
     progress: bool | None = None,
@@ -73,31 +76,30 @@ def rehearse(
     check_number("random_state", random_state, Integral, least=0)
     logging_value = world.policy_value(world.logging_policy)
     rows = []
-    with _progress_bar("rehearse", n_logs, progress) as bar:
+    with progress_bar("rehearse", n_logs, progress) as bar:
         for k in range(n_logs):
             selection = choose(world.sample(n_rounds, random_state=random_state + k))
-            rows.append(graded(selection, world, logging_value))
+            rows.append(outcome(selection, world, logging_value))
             bar.update()
     return pd.DataFrame(rows)
 
 
-def graded(selection: Selection, world: Any, logging_value: float) -> dict[str, Any]:
+def outcome(selection: Selection, world: KnownWorld, logging_value: float) -> dict[str, Any]:
     """What was chosen, what it is truly worth, and what was said of it: a row of `rehearse`."""
 
-    def truth(name: str) -> float:
-        if name == LOGGING:
-            return 0.0
-        return world.policy_value(selection.policies[name]) - logging_value
-
     naive = str(selection.table.difference.idxmax())
+    gain = {LOGGING: 0.0} | {
+        name: world.policy_value(selection.policies[name]) - logging_value
+        for name in {selection.best, naive} - {LOGGING}
+    }
     reported = selection.report.loc["difference"]
     return {
         "best": selection.best,
-        "difference": truth(selection.best),
+        "difference": gain[selection.best],
         "reported": reported.value,
         "ci_lower": reported.ci_lower,
         "ci_upper": reported.ci_upper,
         "naive": naive,
-        "naive_difference": truth(naive),
+        "naive_difference": gain[naive],
         "naive_estimate": selection.table.difference[naive],
     }

@@ -2,102 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import check_number, integers, row_chunks
+from ..checks import check_number, feature_matrix, read_only, row_chunks
 from ..logs.feedback import BanditFeedback
-from ..protocols import action_probabilities, for_items
-from .logging_policies import uniform
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ..protocols import PolicyLike, action_probabilities, policy_function
+from .logging_policies import ignores_context
+from .values import KnownRewards
 
 
-class World:
-    """What every world does with its items, its contexts and its expected reward.
+class World(KnownRewards):
+    """A world of items, contexts and rewards of 0 or 1 that draws logs and knows what is true.
 
-    A subclass sets the attributes, says how contexts are drawn (`_draw_context`) and what the
-    expected reward is (`_expected_reward`).
+    A subclass says how contexts are drawn, `draw_context`, and what the probability of a reward is,
+    `reward_probability`. It may also say who comes back, `users_of`, and give the probabilities of
+    some items without going through all, `reward_probability_of`.
 
-    Attributes
+    Parameters
     ----------
     action_context : array of shape (n_actions, dim_action_context)
         The items.
     eval_context : array of shape (n_eval_contexts, dim_context)
         The contexts of evaluation, never part of a sampled log.
-    logging_policy : callable
-        ``(context, action_context) -> probabilities`` of shape (n_rounds, n_actions).
+    logging_policy : policy
+        Such as ``opl.uniform()``.
+    random_state : int in [0, 2**32)
+        Fixes the stream that logs without a seed of their own are drawn from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opl_lib as opl
+    >>> class Coupons(opl.World):
+    ...     def draw_context(self, n_rounds, rng):
+    ...         return np.eye(2)[rng.randint(2, size=n_rounds)]
+    ...
+    ...     def reward_probability(self, context):
+    ...         return context @ np.array([[0.9, 0.2, 0.5], [0.1, 0.8, 0.4]])
+    >>> world = Coupons(np.eye(3), eval_context=np.eye(2), logging_policy=opl.uniform())
+    >>> world.sample(1000, random_state=0).n_rounds
+    1000
+    >>> {name: round(value, 2) for name, value in world.reference_values().items()}
+    {'logging': 0.48, 'uniform': 0.48, 'best_constant_item': 0.5, 'optimum': 0.85}
     """
 
-    action_context: np.ndarray
-    eval_context: np.ndarray
-    logging_policy: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    _draws: np.random.RandomState
+    def __init__(
+        self,
+        action_context: np.ndarray,
+        eval_context: np.ndarray,
+        logging_policy: PolicyLike,
+        random_state: int = 0,
+    ) -> None:
+        check_number("random_state", random_state, Integral, least=0, most=2**32 - 1)
+        policy_function(logging_policy)
+        # logs share what is read-only in the place of copying it
+        self.action_context = read_only(feature_matrix("action_context", action_context))
+        self.eval_context = feature_matrix("eval_context", eval_context)
+        self.logging_policy = logging_policy
+        self._draws = np.random.RandomState(random_state)
 
-    def _draw_context(self, n_rounds: int, rng: np.random.RandomState) -> np.ndarray:
-        raise NotImplementedError
+    def draw_context(self, n_rounds: int, rng: np.random.RandomState) -> np.ndarray:
+        """To be written by a subclass: contexts of a log, (n_rounds, dim_context)."""
+        raise NotImplementedError(f"{type(self).__name__} must define draw_context(n_rounds, rng).")
 
-    def _expected_reward(self, context: np.ndarray, action: np.ndarray | None) -> np.ndarray:
-        raise NotImplementedError
-
-    def _user_id(self, context: np.ndarray) -> Sequence[int] | None:
-        """Who comes back; None in a world of ever new visitors."""
+    def users_of(self, context: np.ndarray) -> np.ndarray | None:
+        """May be written by a subclass: the `user_id` of a log; None where nobody comes back."""
         return None
-
-    @property
-    def n_actions(self) -> int:
-        """Number of items."""
-        return len(self.action_context)
-
-    @property
-    def dim_context(self) -> int:
-        """Number of context features."""
-        return self.eval_context.shape[1]
-
-    def expected_reward(self, context: np.ndarray, action: np.ndarray | None = None) -> np.ndarray:
-        """The true ``q(x, a)``, the probability of a reward.
-
-        Parameters
-        ----------
-        context : array of shape (n, dim_context)
-        action : integer array of shape (n,) or (n, k), optional
-            Items to ask about in each context; all items if not given.
-
-        Returns
-        -------
-        array of the shape of `action`, or (n, n_actions), in [0, 1]
-            All items of many contexts are large: ask for a few rows at a time.
-
-        Raises
-        ------
-        ValueError
-            If a shape is wrong, or an item is not a row number of `action_context`.
-        """
-        context = np.asarray(context)
-        if context.ndim != 2 or context.shape[1] != self.dim_context:
-            raise ValueError(
-                f"context must have shape (n, {self.dim_context}) in this world; "
-                f"got {context.shape}."
-            )
-        if action is not None:
-            action = np.asarray(action)
-            if action.ndim not in (1, 2) or len(action) != len(context):
-                raise ValueError(
-                    f"action must have shape (n,) or (n, k), with n = {len(context)} contexts; "
-                    f"got {action.shape}."
-                )
-            integers("action", action.ravel())
-            if action.size and not 0 <= action.min() <= action.max() < self.n_actions:
-                raise ValueError(
-                    f"action must be in [0, {self.n_actions - 1}], a row number of action_context; "
-                    f"got {action.min()} to {action.max()}."
-                )
-        return self._expected_reward(context, action)
 
     def sample(self, n_rounds: int, random_state: int | None = None) -> BanditFeedback:
         """Draw a log: contexts from the world, items from the logging policy, rewards from q.
@@ -106,7 +78,7 @@ class World:
         ----------
         n_rounds : int, at least 1
             Length of the log.
-        random_state : int, optional
+        random_state : int in [0, 2**32), optional
             Fixes this log. If not given, each call continues the world's own stream.
 
         Returns
@@ -114,174 +86,24 @@ class World:
         BanditFeedback
         """
         check_number("n_rounds", n_rounds, Integral, least=1)
-        rng = self._draws if random_state is None else np.random.RandomState(random_state)
-        context = self._draw_context(n_rounds, rng)
+        rng = self._draws
+        if random_state is not None:
+            check_number("random_state", random_state, Integral, least=0, most=2**32 - 1)
+            rng = np.random.RandomState(random_state)
+        context = self.draw_context(n_rounds, rng)
         action, pscore = self._choose(context, rng.uniform(size=n_rounds))
         return BanditFeedback(
             context=context,
             action=action,
-            reward=rng.binomial(n=1, p=self._expected_reward_of(context, action)),
+            reward=rng.binomial(n=1, p=self._expected_reward_by_rows(context, action)),
             pscore=pscore,
             action_context=self.action_context,
-            user_id=self._user_id(context),
+            user_id=self.users_of(context),
         )
-
-    def policy_value(self, policy: Any, context: np.ndarray | None = None) -> float:
-        """The true value ``V(π)``: exact over items and rewards, averaged over fixed contexts.
-
-        All policies are compared on the same contexts, so differences between them carry far less
-        error than the values themselves.
-
-        Parameters
-        ----------
-        policy : policy
-            An object with ``predict_proba(context, action_context)``, or a function of the same
-            arguments, that returns probabilities of shape (n, n_actions).
-        context : array of shape (n, dim_context), optional
-            Contexts to average over; `eval_context` if not given.
-
-        Returns
-        -------
-        float in [0, 1]
-        """
-        policy = for_items(policy, self.action_context)
-        context = self.eval_context if context is None else context
-        total = 0.0
-        for rows in row_chunks(len(context), self.n_actions):
-            q = self.expected_reward(context[rows])
-            total += (action_probabilities(policy, context[rows], self.action_context) * q).sum()
-        return float(total / len(context))
-
-    def value_by_group(
-        self, policy: Any, group: np.ndarray, context: np.ndarray | None = None
-    ) -> pd.DataFrame:
-        """The true value of a policy, split over groups of items, such as old and new ones.
-
-        Parameters
-        ----------
-        policy : policy
-            As in `policy_value`.
-        group : array of shape (n_actions,)
-            A label for each item.
-        context : array of shape (n, dim_context), optional
-            Contexts to average over; `eval_context` if not given.
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row a group: ``share``, how often the policy shows an item of it; ``value``, what it
-            earns there, ``E[Σ_{a in group} π(a|x) q(x, a)]``; and ``mean_reward``, their ratio
-            (NaN if the group is never shown). The shares sum to 1 and the values to `policy_value`.
-
-        Examples
-        --------
-        >>> import opl_lib as opl
-        >>> world = opl.SyntheticWorld(n_actions=8, random_state=0).with_new_items(2)
-        >>> world.value_by_group(opl.uniform(), world.is_new).share.round(3).to_dict()
-        {False: 0.8, True: 0.2}
-        """
-        import pandas as pd
-
-        group = np.asarray(group)
-        if group.shape != (self.n_actions,):
-            raise ValueError(
-                f"group must hold one label an item, shape ({self.n_actions},); got {group.shape}."
-            )
-        policy = for_items(policy, self.action_context)
-        context = self.eval_context if context is None else context
-        share, value = np.zeros(self.n_actions), np.zeros(self.n_actions)
-        for rows in row_chunks(len(context), self.n_actions):
-            pi = action_probabilities(policy, context[rows], self.action_context)
-            share += pi.sum(axis=0)
-            value += (pi * self.expected_reward(context[rows])).sum(axis=0)
-        table = pd.DataFrame({"share": share, "value": value}) / len(context)
-        table = table.groupby(pd.Index(group, name="group")).sum()
-        table["mean_reward"] = (table["value"] / table["share"]).where(table["share"] > 0)
-        return table
-
-    def list_value(
-        self, items: np.ndarray, user: str = "cascade", context: np.ndarray | None = None
-    ) -> float:
-        """The true value of showing, or of proposing, several items in each context.
-
-        Parameters
-        ----------
-        items : integer array of shape (n, k)
-            The list of each context, best first and without repetition, such as
-            ``policy.top_k(world.eval_context, world.action_context, k)``.
-        user : {"cascade", "best"}
-            ``"cascade"``: the user looks from the top and takes the first item that pleases, each
-            on its own with probability q, so that a list earns ``1 − Π_j (1 − q(x, a_j))``.
-            ``"best"``: a second stage that knows q serves the best of the list, which earns
-            ``max_j q(x, a_j)``. A second stage of your own picks one item of each list: the value
-            of these lists of one is that of the two stages together.
-        context : array of shape (n, dim_context), optional
-            The contexts of the lists; `eval_context` if not given.
-
-        Returns
-        -------
-        float in [0, 1]
-
-        References
-        ----------
-        Craswell et al., "An experimental comparison of click position-bias models", WSDM 2008 (the
-        cascade model).
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import opl_lib as opl
-        >>> world = opl.SyntheticWorld(n_actions=8, n_eval_contexts=100, random_state=0)
-        >>> everything = np.tile(np.arange(8), (100, 1))
-        >>> best = world.list_value(everything, user="best")
-        >>> bool(np.isclose(best, world.reference_values()["optimum"]))
-        True
-        """
-        items = np.asarray(items)
-        context = self.eval_context if context is None else context
-        if user not in ("cascade", "best"):
-            raise ValueError(f"user must be 'cascade' or 'best'; got {user!r}.")
-        if items.ndim != 2 or len(items) != len(context) or items.shape[1] == 0:
-            raise ValueError(
-                f"items must have shape (n, k), a list for each of the {len(context)} contexts; "
-                f"got {items.shape}."
-            )
-        repeats = (np.diff(np.sort(items, axis=1), axis=1) == 0).any(axis=1)
-        if repeats.any():
-            row = int(np.argmax(repeats))
-            raise ValueError(f"items: the list of row {row} shows an item twice: {items[row]}.")
-        q = self._expected_reward_of(context, items)
-        earned = q.max(axis=1) if user == "best" else 1 - (1 - q).prod(axis=1)
-        return float(earned.mean())
-
-    def reference_values(self) -> dict[str, float]:
-        """The four lines every figure of policy values needs.
-
-        Returns
-        -------
-        dict
-            Values of the logging policy, the uniform policy, the best constant item (one item for
-            everyone), and the optimum (the best item for each context).
-        """
-        logging, optimum, item_values = 0.0, 0.0, np.zeros(self.n_actions)
-        for rows in row_chunks(len(self.eval_context), self.n_actions):
-            context = self.eval_context[rows]
-            q = self.expected_reward(context)
-            pi_0 = action_probabilities(self.logging_policy, context, self.action_context)
-            logging += (pi_0 * q).sum()
-            optimum += q.max(axis=1).sum()
-            item_values += q.sum(axis=0)
-        n = len(self.eval_context)
-        return {
-            "logging": float(logging / n),
-            "uniform": float((item_values / n).mean()),
-            "best constant item": float((item_values / n).max()),
-            "optimum": float(optimum / n),
-        }
 
     def _choose(self, context: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Items that the logging policy shows, and how likely it was to show them."""
-        if _ignores_context(self.logging_policy):
+        if ignores_context(self.logging_policy):
             # one row of probabilities is those of all: the same draws without (n, n_actions)
             pi_0 = action_probabilities(self.logging_policy, context[:1], self.action_context)[0]
             cdf = pi_0.cumsum()
@@ -293,30 +115,6 @@ class World:
             action[rows] = _inverse_cdf(pi_0, uniforms[rows])
             pscore[rows] = pi_0[np.arange(len(pi_0)), action[rows]]
         return action, pscore
-
-    def _expected_reward_of(self, context: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """``q(x, a)`` of given items only, a few rows at a time."""
-        chunks = row_chunks(len(context), self.dim_context * action[0].size)
-        return np.concatenate([self.expected_reward(context[r], action[r]) for r in chunks])
-
-
-@dataclass(frozen=True)
-class FirstItems:
-    """Show the first `n_items` as another logging policy does, and the later ones never."""
-
-    policy: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    n_items: int
-
-    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
-        pi = np.zeros((len(context), len(action_context)))
-        pi[:, : self.n_items] = self.policy(context, action_context[: self.n_items])
-        return pi
-
-
-def _ignores_context(policy: Any) -> bool:
-    if isinstance(policy, FirstItems):
-        return _ignores_context(policy.policy)
-    return isinstance(policy, uniform)
 
 
 def _inverse_cdf(pi: np.ndarray, uniforms: np.ndarray) -> np.ndarray:

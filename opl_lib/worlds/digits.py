@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class DigitsWorld(World):
     BanditFeedback(1,000 rounds, 10 items, mean reward 0.438,
                    64 context features, 10 item features, user_id)
     >>> {name: round(value, 1) for name, value in world.reference_values().items()}
-    {'logging': 0.4, 'uniform': 0.1, 'best constant item': 0.1, 'optimum': 1.0}
+    {'logging': 0.4, 'uniform': 0.1, 'best_constant_item': 0.1, 'optimum': 1.0}
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class DigitsWorld(World):
         from sklearn.datasets import load_digits
         from sklearn.linear_model import LogisticRegression
 
-        check_number("alpha", alpha, Real, least=0)
+        check_number("alpha", alpha, least=0)
         if alpha >= 1:
             raise ValueError(
                 f"alpha must be in [0, 1); got {alpha}. At 1 the log has no support outside one "
@@ -105,11 +105,10 @@ class DigitsWorld(World):
         rng = np.random.default_rng(random_state)
         order = rng.permutation(len(images))
         fitted, evaluated, logged = np.split(order, [n_classifier_rows, n_used])
-        self.action_context = np.eye(10)
-        self.eval_context, self.log_context = images[evaluated], images[logged]
+        self.log_context = images[logged]
         classifier = LogisticRegression(max_iter=1000).fit(images[fitted], labels[fitted])
-        self.logging_policy = _ClassifierAndUniform(alpha, classifier)
-        self._draws = np.random.RandomState(rng.integers(2**32))
+        logging_policy = _ClassifierAndUniform(alpha, classifier)
+        super().__init__(np.eye(10), images[evaluated], logging_policy, int(rng.integers(2**32)))
 
     def __repr__(self) -> str:
         return (
@@ -117,18 +116,18 @@ class DigitsWorld(World):
             f"n_eval_contexts={len(self.eval_context)}, random_state={self.random_state})"
         )
 
-    def _draw_context(self, n_rounds: int, rng: np.random.RandomState) -> np.ndarray:
+    def draw_context(self, n_rounds: int, rng: np.random.RandomState) -> np.ndarray:
+        """Images of `log_context`, with replacement."""
         return self.log_context[rng.randint(len(self.log_context), size=n_rounds)]
 
-    def _user_id(self, context: np.ndarray) -> list[int]:
+    def users_of(self, context: np.ndarray) -> np.ndarray:
+        """Each image's row number in `log_context`."""
         number = {image.tobytes(): row for row, image in enumerate(self.log_context)}
-        return [number[image.tobytes()] for image in context]
+        return np.array([number[image.tobytes()] for image in context])
 
-    def _expected_reward(self, context: np.ndarray, action: np.ndarray | None) -> np.ndarray:
-        labels = np.array([self._label(row, image) for row, image in enumerate(context)])
-        if action is None:
-            return np.eye(10)[labels]
-        return (action == labels.reshape(-1, *[1] * (action.ndim - 1))).astype(float)
+    def reward_probability(self, context: np.ndarray) -> np.ndarray:
+        """1 for the image's class, else 0."""
+        return np.eye(10)[[self._label(row, image) for row, image in enumerate(context)]]
 
     def _label(self, row: int, image: np.ndarray) -> int:
         label = self._label_of.get(np.asarray(image, dtype=np.float64).tobytes())

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
-from ..checks import check_number
+from ..checks import MIN_TEMPERATURE, check_number
+from ..protocols import PolicyLike, policy_function
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,32 @@ class softmax:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, Real, above=0)
+        check_number("temperature", self.temperature, Real, least=MIN_TEMPERATURE)
 
     def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         return _softmax(_inner_products(context, action_context) / self.temperature)
+
+
+@dataclass(frozen=True)
+class FirstItems:
+    """Show the first `n_items` as another logging policy does, and the later ones never."""
+
+    policy: PolicyLike
+    n_items: int
+
+    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        pi = np.zeros((len(context), len(action_context)))
+        pi[:, : self.n_items] = policy_function(self.policy)(
+            context, action_context[: self.n_items]
+        )
+        return pi
+
+
+def ignores_context(policy: Any) -> bool:
+    """Whether one row of probabilities is known to be those of all."""
+    if isinstance(policy, FirstItems):
+        return ignores_context(policy.policy)
+    return isinstance(policy, uniform)
 
 
 def _inner_products(context: np.ndarray, action_context: np.ndarray) -> np.ndarray:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
-from ..checks import check_number
-from .base import FirstItems, World
-from .logging_policies import uniform
-
-if TYPE_CHECKING:
-    pass
-
-REWARD_FUNCTIONS = ("logistic", "logistic_as_published")
+from ..checks import check_number, read_only
+from ..protocols import PolicyLike, policy_function
+from .base import World
+from .logging_policies import FirstItems, uniform
+from .logit import REWARD_FUNCTIONS, BilinearLogit
 
 
 class SyntheticWorld(World):
@@ -39,8 +35,9 @@ class SyntheticWorld(World):
         ``obp`` 0.5.7, which subtracts mean/std and does not divide, so that nearly every q is 0
         or 1; the article's figures were made there. Both use the exact moments over contexts and
         items, so that every (x, a) has one q; ``obp`` uses those of each sample instead.
-    logging_policy : callable
-        ``(context, action_context) -> probabilities`` of shape (n_rounds, n_actions).
+    logging_policy : policy, optional
+        A function ``(context, action_context) -> probabilities`` of shape (n_rounds, n_actions), or
+        an object with such a ``predict_proba``; `uniform` if not given.
     n_eval_contexts : int
         Number of fixed contexts on which policy values are computed.
     random_state : int
@@ -81,7 +78,7 @@ class SyntheticWorld(World):
     BanditFeedback(1,000 rounds, 10 items, mean reward 0.468,
                    50 context features, 50 item features)
     >>> references = world.reference_values()
-    >>> round(references["best constant item"], 2), round(references["optimum"], 2)
+    >>> round(references["best_constant_item"], 2), round(references["optimum"], 2)
     (0.53, 0.62)
     """
 
@@ -91,7 +88,7 @@ class SyntheticWorld(World):
         dim_context: int = 50,
         dim_action_context: int = 50,
         reward_function: str = "logistic",
-        logging_policy: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+        logging_policy: PolicyLike | None = None,
         n_eval_contexts: int = 10_000,
         random_state: int = 0,
         scale: float = 1.0,
@@ -110,41 +107,26 @@ class SyntheticWorld(World):
             raise ValueError(
                 f"reward_function must be one of {REWARD_FUNCTIONS}; got {reward_function!r}."
             )
-        if logging_policy is not None and not callable(logging_policy):
-            raise ValueError(
-                "logging_policy must be a function of (context, action_context), such as "
-                f"opl.uniform(); got {logging_policy!r}."
-            )
-        check_number("scale", scale, Real, above=0)
-        check_number("unexplained", unexplained, Real, least=0)
-        if unexplained > 1:
-            raise ValueError(f"unexplained must be in [0, 1]; got {unexplained}.")
-        self.reward_function = reward_function
-        self.logging_policy = uniform() if logging_policy is None else logging_policy
-        self.random_state = random_state
+        check_number("scale", scale, above=0)
+        check_number("unexplained", unexplained, least=0, most=1)
+        self.reward_function, self.random_state = reward_function, random_state
         self.scale, self.unexplained = scale, unexplained
         self.is_new = np.zeros(n_actions, dtype=bool)
         self._made_from: tuple[SyntheticWorld, int] | None = None
 
         rng = np.random.default_rng(random_state)
-        self.action_context = rng.uniform(size=(n_actions, dim_action_context))
-        coefficients = rng.uniform(-1, 1, size=(dim_context + 1, dim_action_context + 1))
-        coefficients[:, 0] += rng.uniform(-1, 1, size=dim_context + 1)
-        coefficients[0, :] += rng.uniform(-1, 1, size=dim_action_context + 1)
-        self._coefficients = coefficients
-        per_item = _per_item(coefficients, self.action_context)
-        self._centre = per_item.mean(axis=1, keepdims=True)
-        self._spread = per_item.std(axis=1, keepdims=True)
-        per_item = self._with_own_effects(per_item, first_item=0)
-        # logit(x, a) = slope[a]·x + intercept[a], with x standard normal: its moments are exact
-        intercept, slope = per_item[0], per_item[1:]
-        mean = intercept.mean()
-        std = np.sqrt((np.square(slope).sum(axis=0) + np.square(intercept - mean)).mean())
-        self._shift, self._std = (mean, std) if reward_function == "logistic" else (mean / std, 1.0)
-        self._intercept, self._slope = self._standardised(per_item)
-
-        self.eval_context = rng.normal(size=(n_eval_contexts, dim_context))
-        self._draws = np.random.RandomState(rng.integers(2**32))
+        items = rng.uniform(size=(n_actions, dim_action_context))
+        items.flags.writeable = False
+        self._logit = BilinearLogit(
+            rng, items, dim_context, reward_function, scale, unexplained, random_state
+        )
+        self._intercept, self._slope = self._logit.of(items, first_item=0)
+        super().__init__(
+            items,
+            rng.normal(size=(n_eval_contexts, dim_context)),
+            uniform() if logging_policy is None else logging_policy,
+            int(rng.integers(2**32)),
+        )
 
     def __repr__(self) -> str:
         if self._made_from is not None:
@@ -187,10 +169,8 @@ class SyntheticWorld(World):
         world = copy.copy(self)
         rng = np.random.default_rng([self.random_state, self.n_actions])
         items = rng.uniform(size=(n_new, self.action_context.shape[1]))
-        per_item = _per_item(self._coefficients, items)
-        per_item = self._with_own_effects(per_item, first_item=self.n_actions)
-        intercept, slope = self._standardised(per_item)
-        world.action_context = np.concatenate([self.action_context, items])
+        intercept, slope = self._logit.of(items, first_item=self.n_actions)
+        world.action_context = read_only(np.concatenate([self.action_context, items]))
         world._intercept = np.concatenate([self._intercept, intercept])
         world._slope = np.concatenate([self._slope, slope], axis=1)
         world.is_new = np.concatenate([self.is_new, np.ones(n_new, dtype=bool)])
@@ -215,58 +195,33 @@ class SyntheticWorld(World):
         """
         from obp.dataset import SyntheticBanditDataset
 
-        def logging_probabilities(
-            context: np.ndarray, action_context: np.ndarray, random_state: int
-        ):
-            return self.logging_policy(context, action_context)
-
-        def expected_reward(context: np.ndarray, action_context: np.ndarray, random_state: int):
-            return self.expected_reward(context)
-
+        logging = policy_function(self.logging_policy)
         dataset = SyntheticBanditDataset(
             n_actions=self.n_actions,
             dim_context=self.dim_context,
-            reward_function=expected_reward,
-            behavior_policy_function=logging_probabilities,
+            reward_function=lambda context, action_context, random_state: self.expected_reward(
+                context
+            ),
+            behavior_policy_function=lambda context, action_context, random_state: logging(
+                context, action_context
+            ),
             random_state=random_state,
         )
         dataset.action_context = self.action_context
         return dataset
 
-    def _draw_context(self, n_rounds: int, rng: np.random.RandomState) -> np.ndarray:
+    def draw_context(self, n_rounds: int, rng: np.random.RandomState) -> np.ndarray:
+        """Standard normal contexts."""
         return rng.normal(size=(n_rounds, self.dim_context))
 
-    def _expected_reward(self, context: np.ndarray, action: np.ndarray | None) -> np.ndarray:
-        if action is None:
-            return _sigmoid(context @ self._slope + self._intercept)
+    def reward_probability(self, context: np.ndarray) -> np.ndarray:
+        """Sigmoid of the logit of every item."""
+        return _sigmoid(context @ self._slope + self._intercept)
+
+    def reward_probability_of(self, context: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Sigmoid of the logit of given items."""
         logit = np.einsum("nd,dn...->n...", context, self._slope[:, action])
         return _sigmoid(logit + self._intercept[action])
-
-    def _with_own_effects(self, per_item: np.ndarray, first_item: int) -> np.ndarray:
-        """Exchange a share of what sets items apart for draws of each item's own."""
-        if self.unexplained == 0:
-            return per_item
-        rng = np.random.default_rng([self.random_state, first_item, 1])
-        own = rng.normal(size=per_item.T.shape).T * self._spread
-        explained = per_item - self._centre
-        return (
-            self._centre
-            + np.sqrt(1 - self.unexplained) * explained
-            + np.sqrt(self.unexplained) * own
-        )
-
-    def _standardised(self, per_item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Intercept and slope of the logit that the sigmoid takes."""
-        intercept, slope = per_item[0], per_item[1:]
-        return (
-            (intercept - self._shift) / self._std * self.scale,
-            slope / self._std * self.scale,
-        )
-
-
-def _per_item(coefficients: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Intercept and slope of every item before they are standardised: (dim_context + 1, n)."""
-    return coefficients @ np.column_stack([np.ones(len(items)), items]).T
 
 
 def _sigmoid(logit: np.ndarray) -> np.ndarray:

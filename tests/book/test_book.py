@@ -8,13 +8,16 @@ import chapters
 import nbformat
 import numpy as np
 import pandas as pd
+import public_names
 import pytest
 import yaml
 from PIL import Image
 
 import opl_lib
+from opl_lib.objectives import base, weighted
 
 ROOT, BOOK = chapters.ROOT, chapters.BOOK
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXTS = chapters.texts()
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
@@ -95,8 +98,10 @@ def test_every_page_is_in_the_toc():
 
 
 def test_every_public_name_is_on_the_api_page():
-    page = (BOOK / "api.md").read_text(encoding="utf-8")
-    documented = re.findall(r"^\.\. auto(?:class|function|exception):: (\w+)$", page, re.MULTILINE)
+    page = public_names.page((BOOK / "api.md").read_text(encoding="utf-8"))
+    documented = re.findall(
+        r"^\.\. auto(?:class|function|exception|data):: (\w+)$", page, re.MULTILINE
+    )
     assert sorted(documented) == sorted(opl_lib.__all__)
 
 
@@ -131,3 +136,26 @@ def test_readme_samples_run(tmp_path, monkeypatch, capsys):
     assert names["chosen"].best in {"logging", *names["chosen"].policies}
     assert "effective sample size" in capsys.readouterr().out
     assert (tmp_path / "policy.pt").is_file()
+
+
+@pytest.fixture
+def unregistered():
+    """What a test adds to the library's objectives is gone after it."""
+    before = dict(base.OBJECTIVES)
+    yield
+    base.OBJECTIVES.clear()
+    base.OBJECTIVES.update(before)
+
+
+def test_the_first_objective_and_estimator_of_a_newcomer_work(unregistered):
+    in_library, outside = re.findall(r"```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    module = {**vars(weighted), "__all__": []}
+    exec(compile(in_library, "CONTRIBUTING.md", "exec"), module)
+    opl_lib.check_objective(module["powered_ips"](0.3))
+    log = opl_lib.SyntheticWorld(n_actions=4, random_state=0).sample(200)
+    policy = opl_lib.OffPolicyLearner("powered_ips", epochs=1).fit(log).policy_
+    names = {"opl": opl_lib, "policy": policy, "log": log}
+    exec(compile(outside, "CONTRIBUTING.md", "exec"), names)
+    w = policy.predict_proba(log.context, log.action_context)[np.arange(200), log.action]
+    expected = (np.sqrt(w / log.pscore) * log.reward).mean()
+    assert names["table"].policy_value["powered"] == pytest.approx(expected, rel=1e-5)

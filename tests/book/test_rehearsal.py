@@ -4,7 +4,7 @@ import json
 
 import pytest
 from experiments import read_table, rehearsal, run
-from experiments.map import TEMPERATURES, Setting
+from experiments.map import TEMPERATURES, WorldSpec
 from experiments.rehearsal import REHEARSED, BoundsCell, RehearsalCell
 
 from opl_lib.worlds.logging_policies import epsilon_greedy
@@ -12,7 +12,7 @@ from opl_lib.worlds.logging_policies import epsilon_greedy
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setitem(REHEARSED, "tiny", Setting(epsilon_greedy(0.5), n_actions=4))
+    monkeypatch.setitem(REHEARSED, "tiny", WorldSpec(epsilon_greedy(0.5), n_actions=4))
 
 
 def test_cells_of_another_kind_are_not_taken_for_ones_own(tmp_path):
@@ -41,7 +41,7 @@ def test_a_rehearsal_is_graded_by_the_truth():
 
 
 def test_bounds_are_shown_whatever_they_rest_on(monkeypatch):
-    monkeypatch.setitem(REHEARSED, "tiny", Setting(epsilon_greedy(0.05), n_actions=4))
+    monkeypatch.setitem(REHEARSED, "tiny", WorldSpec(epsilon_greedy(0.05), n_actions=4))
     rows = BoundsCell("tiny", 400).run((5,))
     assert len(rows) == len(rehearsal.OBJECTIVES) * len(TEMPERATURES)
     assert min(row["ess_change"] for row in rows) < 10

@@ -7,6 +7,8 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
+import opl_lib
+
 browser_tools = pytest.importorskip("browser", reason="playwright is not installed")
 HTML, THEMES, page_names = browser_tools.HTML, browser_tools.THEMES, browser_tools.page_names
 
@@ -100,6 +102,12 @@ def leads_somewhere(link, path):
     if not target.is_file():
         return False
     return not anchor or target.suffix != ".html" or unquote(anchor) in read(target).anchors
+
+
+@pytest.mark.skipif(not (HTML / "book/api.html").exists(), reason="there is no rendered book")
+def test_every_public_name_has_its_place_on_the_api_page():
+    anchors = read(HTML / "book/api.html").anchors
+    assert {f"opl_lib.{name}" for name in opl_lib.__all__} <= anchors
 
 
 def test_nothing_is_loaded_from_elsewhere(name):

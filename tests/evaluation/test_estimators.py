@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from helpers import PI, Q_HAT, TableModel, table_policy
 
 import opl_lib as opl
-from opl_lib.evaluation.estimators import FORMS, Terms, as_estimator
+from opl_lib.evaluation.estimators import FORMS, as_estimator
+from opl_lib.evaluation.terms import Terms
 
 # The rows of test_evaluation's hand_log: weights 0.5/0.25, 0.6/0.5, 0.3/0.6
 W = np.array([2.0, 1.2, 0.5])
@@ -13,8 +15,6 @@ Q_LOGGED = np.array([0.4, 0.3, 0.3])
 Q_POLICY = np.array([0.45, 0.41, 0.45])
 TERMS = Terms(R, W, Q_LOGGED, Q_POLICY)
 RESIDUAL = np.array([0.6, -0.3, 0.7])
-PI = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
-Q_HAT = np.array([[0.8, 0.3, 0.4], [0.3, 0.7, 0.2]])
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ Q_HAT = np.array([[0.8, 0.3, 0.4], [0.3, 0.7, 0.2]])
 )
 def test_terms_by_hand(estimator, terms):
     estimator = as_estimator(estimator)
-    np.testing.assert_allclose(estimator.per_row(TERMS), terms)
-    paired = estimator.per_row(TERMS.against_logging())
+    np.testing.assert_allclose(estimator.sample(TERMS).terms, terms)
+    paired = estimator.sample(TERMS.against_logging()).terms
     np.testing.assert_allclose(paired, np.array(terms) - R, atol=1e-15)
 
 
@@ -50,7 +50,7 @@ def test_terms_by_hand(estimator, terms):
 )
 def test_self_normalised_estimates_by_hand(name, plain, residual):
     ratio = (W * residual).sum() / W.sum()
-    terms = opl.Estimator(name).per_row(TERMS)
+    terms = opl.Estimator(name).sample(TERMS).terms
     assert terms.mean() == pytest.approx(plain + ratio)
     direct = Q_POLICY if name == "sndr" else 0
     np.testing.assert_allclose(terms, direct + ratio + W * (residual - ratio) / W.mean())
@@ -58,9 +58,9 @@ def test_self_normalised_estimates_by_hand(name, plain, residual):
 
 def test_the_paired_terms_of_ips_and_dr_are_those_of_the_formulas():
     paired = TERMS.against_logging()
-    np.testing.assert_allclose(opl.Estimator("ips").per_row(paired), (W - 1) * R)
+    np.testing.assert_allclose(opl.Estimator("ips").sample(paired).terms, (W - 1) * R)
     by_hand = (Q_POLICY - Q_LOGGED) + (W - 1) * (R - Q_LOGGED)
-    np.testing.assert_allclose(opl.Estimator("dr").per_row(paired), by_hand)
+    np.testing.assert_allclose(opl.Estimator("dr").sample(paired).terms, by_hand)
 
 
 def expectation(world, estimator, n_rounds, difference=False):
@@ -69,7 +69,7 @@ def expectation(world, estimator, n_rounds, difference=False):
     for p, x, a, r in world.logs(n_rounds):
         weight = PI[x, a] / world.pi_0[x, a]
         terms = Terms(r, weight, Q_HAT[x, a], (PI * Q_HAT).sum(axis=1)[x], difference)
-        total += p * as_estimator(estimator).per_row(terms).mean()
+        total += p * as_estimator(estimator).sample(terms).terms.mean()
     return total
 
 
@@ -121,8 +121,8 @@ def test_self_normalisation_is_biased_less_in_longer_logs(name, tiny_world):
     ],
 )
 def test_extreme_limits_give_the_estimators_in_between(limited, limit, limit_of):
-    ours = opl.Estimator(limited, limit).per_row(TERMS)
-    np.testing.assert_allclose(ours, opl.Estimator(limit_of).per_row(TERMS), rtol=1e-9)
+    ours = opl.Estimator(limited, limit).sample(TERMS).terms
+    np.testing.assert_allclose(ours, opl.Estimator(limit_of).sample(TERMS).terms, rtol=1e-9)
 
 
 def test_estimates_equal_those_of_obp(tiny_world):
@@ -150,16 +150,6 @@ def test_estimates_equal_those_of_obp(tiny_world):
     estimators = ["sndr", opl.Estimator("switch_dr", 1.5), opl.Estimator("dros", 2.0)]
     ours = opl.evaluate(policy, log, estimators, reward_model=Model()).policy_value
     assert list(ours) == pytest.approx([theirs[n] for n in ("sndr", "switch-dr", "dr-os")])
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_samples_of_rows_are_estimated_as_one_by_one(name):
-    draws = np.random.default_rng(0).integers(3, size=(4, 3))
-    estimator = opl.Estimator(name)
-    together = estimator.per_row(TERMS.rows(draws))
-    assert together.shape == (4, 3)
-    for one, rows in zip(together, draws, strict=True):
-        np.testing.assert_allclose(one, estimator.per_row(TERMS.rows(rows)))
 
 
 def test_mips_is_ips_on_a_log_of_clusters(tiny_world):
@@ -220,8 +210,106 @@ def test_no_term_leaves_the_range(name, difference):
     terms = Terms(columns[0], weight, columns[1], columns[2], difference)
     estimator = opl.Estimator(name)
     low, high = estimator.term_range(500, (-1, 2), 30, difference)
-    per_row = estimator.per_row(terms)
+    per_row = estimator.sample(terms).terms
     assert low - 1e-9 <= per_row.min() and per_row.max() <= high + 1e-9
+
+
+# ---- estimators of one's own
+
+LAMBDA = 0.5
+LOG_SUM_EXP = opl.Form(
+    lambda terms, w: (np.exp(-LAMBDA * w * terms.reward),), lambda m: -np.log(m) / LAMBDA
+)
+OWN = {
+    "lse": LOG_SUM_EXP,
+    "power_ips": opl.Form(lambda terms, w: w**0.7 * terms.reward),
+    "power_dr": opl.Form(
+        lambda terms, w: terms.q_policy + w * (terms.reward - terms.q_logged),
+        weight=lambda w, power: w**power,
+        needs_reward_model=True,
+        default_limit=lambda n_rounds: 0.7,
+    ),
+    "own_snips": opl.Form(lambda terms, w: (w * terms.reward, w), lambda a, b: a / b),
+}
+
+
+@pytest.mark.parametrize("difference", [False, True])
+@pytest.mark.parametrize("interval", ["normal", "student_t", "bootstrap"])
+def test_an_estimator_of_ones_own_has_every_interval(interval, difference, tiny_world):
+    log = tiny_world.sample(2000, random_state=0)
+    own = [opl.Estimator(name, form=form) for name, form in OWN.items()]
+    table = opl.evaluate(
+        table_policy(), log, own, TableModel(), interval=interval, difference=difference
+    )
+    w = PI[log.context.argmax(axis=1), log.action] / log.pscore
+    less = log.reward.mean() if difference else 0
+    by_hand = {
+        "lse": -np.log(np.exp(-LAMBDA * w * log.reward).mean()) / LAMBDA - less,
+        "power_ips": (w**0.7 * log.reward).mean() - less,
+        "own_snips": (w * log.reward).sum() / w.sum() - less,
+    }
+    for name, value in by_hand.items():
+        assert table.iloc[:, 0][name] == pytest.approx(value, abs=1e-12)
+    width = (table.ci_upper - table.ci_lower) / 2
+    np.testing.assert_allclose(width, 1.96 * table.std_error, rtol=0.08)
+
+
+def test_the_error_of_a_function_of_means_is_that_of_its_derivative():
+    """Of −log(m)/λ it is se(m)/(λ m); central differences find it to many digits."""
+    found = opl.Estimator("lse", form=LOG_SUM_EXP).sample(TERMS)
+    column = np.exp(-LAMBDA * W * R)
+    by_hand = column.std(ddof=1) / np.sqrt(3) / (LAMBDA * column.mean())
+    assert found.standard_error == pytest.approx(by_hand, rel=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("difference", [False, True])
+def test_without_a_gradient_a_ratio_has_the_error_that_it_has_with_one(scale, difference):
+    terms = Terms(scale * R, W, difference=difference)
+    with_one = opl.Estimator("snips").sample(terms)
+    without = opl.Estimator("own", form=OWN["own_snips"]).sample(terms)
+    np.testing.assert_allclose(without.terms, with_one.terms, rtol=1e-8)
+
+
+def test_a_column_that_is_zero_has_a_derivative_too():
+    form = opl.Form(lambda terms, w: (w, terms.reward * 0), lambda a, b: a + np.exp(b))
+    assert opl.Estimator("own", form=form).sample(TERMS).value == pytest.approx(W.mean() + 1)
+
+
+def test_own_terms_of_a_known_bound_have_a_range():
+    form = opl.Form(
+        lambda terms, w: w * terms.reward,
+        weight=lambda w, limit: np.tanh(w / limit) * limit,
+        most=float,
+        default_limit=lambda n_rounds: 3.0,
+    )
+    assert opl.Estimator("tanh", form=form).term_range(100, (0, 1)) == pytest.approx((0, 3))
+    assert opl.Estimator("tanh", 2, form).term_range(100, (0, 1), None, True) == (-1, 1)
+    with pytest.raises(ValueError, match="'lse' is a function of several"):
+        opl.Estimator("lse", form=LOG_SUM_EXP).term_range(100, (0, 1), 5)
+
+
+def test_select_and_early_stopping_take_estimators_of_ones_own(small_world):
+    log = small_world.sample(600, random_state=2)
+    learner = opl.OffPolicyLearner("ips", epochs=3, learning_rate=1e-2, hidden=(8,))
+    own = opl.Estimator("lse", form=LOG_SUM_EXP)
+    stopping = opl.EarlyStopping(learner, estimator=own)
+    chosen = opl.select({"stopped": stopping}, log, estimator=own)
+    assert np.isfinite(chosen.table.lower_bound).all()
+    assert "by lse" in repr(chosen)
+
+
+@pytest.mark.parametrize(
+    ("form", "shape"),
+    [
+        (opl.Form(lambda terms, w: w.mean()), r"\(1,\)"),
+        (opl.Form(lambda terms, w: (w, w)), r"\(2, 3\)"),
+        (opl.Form(lambda terms, w: (w[:2],), lambda m: m), r"\(1, 2\)"),
+    ],
+)
+def test_columns_of_other_shapes_are_rejected(form, shape):
+    with pytest.raises(ValueError, match=rf"arrays of shape \(3,\), one where .*; got {shape}"):
+        opl.Estimator("own", form=form).sample(TERMS)
 
 
 # ---- names and what is rejected
@@ -237,12 +325,15 @@ def test_estimators_are_shown_by_name_and_limit():
     [
         (("ipw",), r"an estimator is one of \['avg', .*; got 'ipw'"),
         ((None,), "an estimator is one of .*; got None"),
+        (("ips", None, LOG_SUM_EXP), "name of an own form must be a new one; got 'ips'"),
+        ((3, None, LOG_SUM_EXP), "name of an own form must be a new one; got 3"),
+        (("lse", 5, LOG_SUM_EXP), "'lse' does not limit its weights"),
         (("ips", 10), "'ips' does not limit its weights; only .*'clipped_ips'.*limit=10 out"),
         (("clipped_ips", 0), "limit must be a finite number above 0; got 0"),
         (("dros", float("nan")), "limit must be a finite number above 0; got nan"),
         (("switch_dr", "5"), "limit must be a finite number above 0; got '5'"),
     ],
-    ids=str,
+    ids=range(9),
 )
 def test_what_is_no_estimator_is_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -252,8 +343,8 @@ def test_what_is_no_estimator_is_rejected(arguments, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("snips", "share the mean weight. Use 'ips'"),
-        ("sndr", "share the mean weight"),
+        ("snips", "'snips' is a function of several. Use 'ips'"),
+        ("sndr", "'sndr' is a function of several"),
         ("ips", r"weights of 'ips' have none that is known. Pass max_weight=…, .*uniform"),
         ("dr", "weights of 'dr' have none that is known"),
     ],

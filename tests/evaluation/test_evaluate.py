@@ -2,32 +2,18 @@
 
 import dataclasses
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import PI, PI_0, Q_HAT, TableModel
 
 import opl_lib as opl
 from opl_lib.evaluation.estimators import FORMS
-from opl_lib.evaluation.evaluate import policy_terms
+from opl_lib.evaluation.terms import policy_terms
 
 ALL = list(FORMS)
-PI = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
-Q_HAT = np.array([[0.8, 0.3, 0.4], [0.3, 0.7, 0.2]])
-
-
-def table_policy(context, action_context):
-    """The policy table PI, read through one-hot contexts."""
-    return context @ PI
-
-
-class TableModel:
-    """The reward table Q_HAT, read through one-hot contexts."""
-
-    def fit(self, feedback):
-        return self
-
-    def predict_reward(self, context, action_context):
-        return context @ Q_HAT
+table_policy = helpers.table_policy(PI)
 
 
 class Memory(TableModel):
@@ -151,16 +137,15 @@ def test_evaluating_the_logging_policy_gives_the_mean_reward(tiny_world, log):
     np.testing.assert_allclose(table.std_error, error)
 
 
-def test_none_evaluates_the_uniform_policy(log):
-    pd.testing.assert_frame_equal(
-        opl.evaluate(None, log, ["ips"]), opl.evaluate(opl.uniform(), log, ["ips"])
-    )
+def test_no_policy_is_not_the_uniform_one(log):
+    with pytest.raises(TypeError, match=r"a policy is an object with predict_proba.*got NoneType"):
+        opl.evaluate(None, log, ["ips"])
 
 
 def test_chunks_change_nothing(log, monkeypatch):
     whole = opl.evaluate(table_policy, log, ALL, reward_model=TableModel())
     chunks = [slice(0, 1), slice(1, 250), slice(250, 300)]
-    monkeypatch.setattr("opl_lib.evaluation.evaluate.row_chunks", lambda n, m: chunks)
+    monkeypatch.setattr("opl_lib.evaluation.terms.row_chunks", lambda n, m: chunks)
     parts = opl.evaluate(table_policy, log, ALL, reward_model=TableModel())
     pd.testing.assert_frame_equal(parts, whole)
 
@@ -236,6 +221,18 @@ def test_the_bootstrap_draws_users(log, users_log):
     once, again = (opl.evaluate(table_policy, each, names, **settings) for each in (log, users_log))
     for column in ("ci_lower", "ci_upper"):
         np.testing.assert_allclose(once[column], again[column], atol=0.4 * once.std_error.min())
+
+
+@pytest.mark.parametrize("interval", ["normal", "student_t", "bootstrap"])
+def test_trust_in_the_weights_is_counted_by_users(interval, log, users_log):
+    """Four equal visits of a user are one witness, not four."""
+    settings = {"reward_model": TableModel(), "interval": interval}
+    columns = ["ess", "mean_weight", "max_weight", "ess_reward"]
+    once, again = (
+        opl.evaluate(table_policy, each, ["ips", "dr"], **settings)[columns]
+        for each in (log, users_log)
+    )
+    pd.testing.assert_frame_equal(once, again)
 
 
 def test_users_who_all_came_once_change_nothing(log):
@@ -330,6 +327,24 @@ def test_the_difference_of_the_logging_policy_is_exactly_zero(tiny_world, log):
     assert row[["difference", "std_error", "ci_lower", "ci_upper"]].tolist() == [0, 0, 0, 0]
 
 
+# ---- rounds that show a change
+
+
+@pytest.mark.parametrize(("apart", "is_change"), [(1e-7, False), (1e-5, True)])
+def test_a_weight_agrees_with_the_log_up_to_single_precision(apart, is_change):
+    """Ten rounds show item 0 a little more often; a hundred show it as often."""
+    log = helpers.log_of([0] * 10 + [1] * 100, [0] * 110, [1] * 110)
+    pi = PI_0 + np.array([[0.5, -0.5, 0], [0, 0, 0]]) * apart
+    found = policy_terms(helpers.table_policy(pi), log).ess_change
+    assert found == pytest.approx(10 if is_change else np.inf)
+
+
+def test_weights_that_only_fall_show_nothing_of_the_change():
+    log = helpers.log_of([0, 0], [0, 0], [1, 1])
+    pi = PI_0 - np.array([[0.1, -0.1, 0], [0, 0, 0]])
+    assert policy_terms(helpers.table_policy(pi), log).ess_change == 0
+
+
 # ---- reward models
 
 
@@ -347,13 +362,15 @@ def numbered_log(tiny_world):
 
 def test_a_model_cross_fitted_on_the_log_predicts_out_of_fold(numbered_log):
     reward_model = opl.cross_fit(Memory(), numbered_log, n_folds=3)
-    own = opl.evaluate(None, numbered_log, ["dm", "dr"], reward_model=reward_model).policy_value
+    uniform = opl.uniform()
+    own = opl.evaluate(uniform, numbered_log, ["dm", "dr"], reward_model=reward_model).policy_value
     assert own["dm"] == 0
-    assert own["dr"] == pytest.approx(opl.evaluate(None, numbered_log, ["ips"]).policy_value["ips"])
-    copy = opl.evaluate(None, numbered_log[:], ["dm"], reward_model=reward_model).policy_value
+    ips = opl.evaluate(uniform, numbered_log, ["ips"]).policy_value["ips"]
+    assert own["dr"] == pytest.approx(ips)
+    copy = opl.evaluate(uniform, numbered_log[:], ["dm"], reward_model=reward_model).policy_value
     assert copy["dm"] == 0
     # on any other log it is the mean of the folds: two of three saw each row
-    other = opl.evaluate(None, numbered_log[1:], ["dm"], reward_model=reward_model).policy_value
+    other = opl.evaluate(uniform, numbered_log[1:], ["dm"], reward_model=reward_model).policy_value
     assert other["dm"] == pytest.approx(2 / 3)
 
 
@@ -378,7 +395,7 @@ def test_the_default_reward_model_never_judges_rows_it_saw(small_log, monkeypatc
         return folds[-1]
 
     monkeypatch.setattr("opl_lib.evaluation.evaluate.cross_fit", spy)
-    opl.evaluate(None, small_log, ["dr"])
+    opl.evaluate(opl.uniform(), small_log, ["dr"])
     assert len(folds[0].models) > 1 and len(np.unique(folds[0].fold)) == len(folds[0].models)
 
 
@@ -387,22 +404,30 @@ def test_out_of_fold_predictions_are_aligned_with_the_rows_in_chunks(numbered_lo
 
     reward_model = opl.cross_fit(opl.SklearnRewardModel(DecisionTreeRegressor()), numbered_log)
     chunks = [slice(0, 7), slice(7, 60)]
-    monkeypatch.setattr("opl_lib.evaluation.evaluate.row_chunks", lambda n, m: chunks)
-    terms = policy_terms(None, numbered_log, reward_model)
-    q_hat = reward_model.predict_logged(np.arange(60))
+    monkeypatch.setattr("opl_lib.evaluation.terms.row_chunks", lambda n, m: chunks)
+    terms = policy_terms(opl.uniform(), numbered_log, reward_model)
+    q_hat = reward_model.predict_rows(np.arange(60))
     np.testing.assert_allclose(terms.q_logged, q_hat[np.arange(60), numbered_log.action])
     np.testing.assert_allclose(terms.q_policy, q_hat.mean(axis=1))
 
 
 def test_without_a_reward_model_two_towers_are_cross_fitted(small_log):
-    table = opl.evaluate(None, small_log, ["dm", "dr"])
+    table = opl.evaluate(opl.uniform(), small_log, ["dm", "dr"])
     assert table.policy_value.between(0, 1).all()
-    pd.testing.assert_frame_equal(opl.evaluate(None, small_log, ["dm", "dr"]), table)
+    pd.testing.assert_frame_equal(opl.evaluate(opl.uniform(), small_log, ["dm", "dr"]), table)
+
+
+def test_no_reward_model_is_asked_if_no_estimator_needs_it(hand_log):
+    class Silent(TableModel):
+        def predict_reward(self, context, action_context):
+            raise AssertionError("nobody needs to know")
+
+    opl.evaluate(table_policy, hand_log, ["ips", "snips"], Silent())
 
 
 def test_no_reward_model_is_fitted_if_none_is_needed(small_log, monkeypatch):
     monkeypatch.setattr("opl_lib.evaluation.evaluate.cross_fit", None)
-    opl.evaluate(None, small_log, ["ips", "snips"])
+    opl.evaluate(opl.uniform(), small_log, ["ips", "snips"])
 
 
 # ---- what is rejected
@@ -413,6 +438,37 @@ def test_unknown_estimators_are_rejected_with_the_list_of_known_ones(estimators,
     message = r"estimators must be a list of \['avg', 'clipped_ips', .*opl.Estimator.*; got"
     with pytest.raises(ValueError, match=message):
         opl.evaluate(table_policy, hand_log, estimators)
+
+
+def test_the_default_estimators_are_those_that_the_interval_can_bound(log):
+    known = {"interval": "empirical_bernstein", "reward_range": (0, 1), "max_weight": 10}
+    table = opl.evaluate(table_policy, log, reward_model=TableModel(), **known)
+    assert table.index.tolist() == ["ips", "dr"]
+    assert table.term_max.tolist() == [10, 11]
+    table = opl.evaluate(table_policy, log, reward_model=TableModel())
+    assert table.index.tolist() == ["ips", "snips", "dr"]
+    with pytest.raises(ValueError, match="Pass max_weight=…"):
+        opl.evaluate(table_policy, log, interval="empirical_bernstein", reward_range=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"interval": "empirical_bernstein", "reward_range": (0, 1)}, "Pass max_weight=…"),
+        ({"interval": "bootstrap", "confidence": 0.999}, "too few to see a tail of 0.0005"),
+    ],
+)
+def test_what_cannot_be_bounded_is_rejected_before_any_fit(settings, message, log, monkeypatch):
+    monkeypatch.setattr("opl_lib.evaluation.evaluate.cross_fit", None)
+    with pytest.raises(ValueError, match=message):
+        opl.evaluate(table_policy, log, ["dr"], **settings)
+
+
+def test_users_are_no_independent_rows_and_that_is_said_before_any_fit(users_log, monkeypatch):
+    monkeypatch.setattr("opl_lib.evaluation.evaluate.cross_fit", None)
+    known = {"interval": "empirical_bernstein", "reward_range": (0, 1), "max_weight": 10}
+    with pytest.raises(ValueError, match="rows are of 300 users"):
+        opl.evaluate(table_policy, users_log, **known)
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 95, -0.5, float("nan")])
@@ -458,8 +514,7 @@ class Returns(TableModel):
     ("reward_model", "error", "message"),
     [
         (3, TypeError, "a reward model .*predict_reward.*int has none. Wrap a scikit-learn"),
-        (opl.OffPolicyLearner("regression"), ValueError, "not fitted; call fit"),
-        (opl.OffPolicyLearner("regression"), ValueError, "this learner is not fitted"),
+        (opl.TwoTowerRegressor(), ValueError, "not fitted; call fit"),
         (Returns(np.zeros((3, 2))), ValueError, r"shape \(3, 2\); expected .* \(3, 3\)"),
         (Returns(np.zeros((3, 1))), ValueError, r"shape \(3, 1\); expected .* \(3, 3\)"),
         (Returns(np.full((3, 3), np.inf)), ValueError, "are not all finite, first in row 0"),

@@ -4,17 +4,17 @@ import copy
 import io
 import pickle
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
-from tqdm import tqdm
+
+from learning.learners import needs_q_hat
 
 import opl_lib as opl
-from opl_lib.learning import loop as training
+from opl_lib.learning import batches, loop
 from opl_lib.objectives import OBJECTIVES, get_objective
 
 
@@ -43,7 +43,7 @@ def ips_minus_half(logits, batch):
 
 def make_learner(objective="ips", **settings):
     quick = {"epochs": 2, "batch_size": 50, "learning_rate": 5e-3, "hidden": (8,)}
-    if get_objective(objective).needs_reward_model:
+    if needs_q_hat(get_objective(objective)):
         quick["reward_model"] = opl.SklearnRewardModel(Ridge())
     return opl.OffPolicyLearner(objective, **{**quick, "dim_embedding": 4, **settings})
 
@@ -79,8 +79,13 @@ def logs(small_world):
 @pytest.fixture
 def stack_sizes(monkeypatch):
     """The number of fits in each stack that was trained, in the order of training."""
-    sizes, train = [], training._train
-    monkeypatch.setattr(training, "_train", lambda fits: (sizes.append(len(fits)), train(fits))[1])
+    sizes, stack_models = [], loop.stack_models
+
+    def spy(models):
+        sizes.append(len(models))
+        return stack_models(models)
+
+    monkeypatch.setattr(loop, "stack_models", spy)
     return sizes
 
 
@@ -89,7 +94,7 @@ def probabilities(learner, log):
 
 
 def weights_of(learner):
-    return [weights.detach() for weights in learner.policy_.model.parameters()]
+    return [weights.detach() for weights in learner.policy_.towers.parameters()]
 
 
 def assert_same_fit(learner, single, log, atol=1e-5):
@@ -101,11 +106,11 @@ def assert_same_fit(learner, single, log, atol=1e-5):
         np.testing.assert_allclose(learner.history_[name], curve, rtol=1e-3, atol=1e-4)
 
 
-def assert_same_as_alone(learners, logs, callbacks=None):
+def assert_same_as_alone(learners, logs, callback=None):
     singles = [clone(learner) for learner in learners]
-    assert opl.fit_many(learners, logs, callbacks) == learners
+    assert opl.fit_many(learners, logs, callback) == learners
     for learner, single, log in zip(learners, singles, logs, strict=True):
-        assert_same_fit(learner, single.fit(log, callbacks), log)
+        assert_same_fit(learner, single.fit(log, callback), log)
 
 
 # ---- the same as alone
@@ -116,7 +121,7 @@ def test_fits_side_by_side_learn_what_they_learn_alone(objective, logs, stack_si
     learners = varied(objective)
     start = make_learner(objective, learning_rate=1e-12).fit(logs[0])
     assert_same_as_alone(learners, logs)
-    assert stack_sizes[:2] == [1, 4] and set(stack_sizes[2:]) == {1}
+    assert stack_sizes == [1, 4, 1, 1, 1, 1]
     moved = probabilities(learners[0], logs[0]) - probabilities(start, logs[0])
     assert np.abs(moved).max() > 0.01
 
@@ -124,9 +129,9 @@ def test_fits_side_by_side_learn_what_they_learn_alone(objective, logs, stack_si
 @pytest.mark.parametrize(
     "settings",
     [
-        {"softmax": "streamed"},
-        {"softmax": "sampled", "n_sampled": 2},
-        {"softmax": "sampled", "n_sampled": 3},
+        {"catalogue": "streamed"},
+        {"catalogue": "sampled", "n_sampled": 2},
+        {"catalogue": "sampled", "n_sampled": 3},
         {"shuffle": False},
         {"hidden": ()},
         {"hidden": (6, 5)},
@@ -140,9 +145,9 @@ def test_so_they_do_in_every_setting(settings, logs, stack_sizes):
     assert stack_sizes[0] == 4
 
 
-@pytest.mark.parametrize("softmax", ["exact", "streamed", "sampled"])
-def test_one_log_serves_all(softmax, logs, stack_sizes):
-    learners = varied("dr", softmax=softmax, n_sampled=2)
+@pytest.mark.parametrize("catalogue", ["exact", "streamed", "sampled"])
+def test_one_log_serves_all(catalogue, logs, stack_sizes):
+    learners = varied("dr", catalogue=catalogue, n_sampled=2)
     singles = [clone(learner).fit(logs[0]) for learner in learners]
     stack_sizes.clear()
     opl.fit_many(learners, logs[0])
@@ -154,27 +159,27 @@ def test_one_log_serves_all(softmax, logs, stack_sizes):
 @pytest.mark.parametrize("stored", [True, False])
 def test_streamed_stacks_learn_what_exact_ones_learn(stored, logs, monkeypatch):
     if not stored:
-        monkeypatch.setattr(training, "_MAX_STORED_Q_HAT", 0)
+        monkeypatch.setattr(batches, "MAX_STORED_Q_HAT", 0)
     exact, streamed = (
-        opl.fit_many(varied("dr", softmax=softmax), logs) for softmax in ("exact", "streamed")
+        opl.fit_many(varied("dr", catalogue=catalogue), logs) for catalogue in ("exact", "streamed")
     )
     for learner, other, log in zip(streamed, exact, logs, strict=True):
         assert_same_fit(learner, other, log)
 
 
 @pytest.mark.parametrize("frozen", [None, "context_tower", "action_tower"])
-def test_models_passed_in_are_copied_into_the_stack(frozen, logs, stack_sizes):
+def test_towers_passed_in_are_copied_into_the_stack(frozen, logs, stack_sizes):
     towers = opl.TwoTower.mlp(3, 2, hidden=(6,), dim_embedding=4, random_state=5)
     if frozen:
         getattr(towers, frozen).requires_grad_(False)
     before = copy.deepcopy(towers.state_dict())
-    learners = varied(model=towers)
+    learners = varied(towers=towers)
     assert_same_as_alone(learners, logs)
     assert stack_sizes[0] == 4
     for name, weights in before.items():
         assert torch.equal(towers.state_dict()[name], weights)
         for learner in learners:
-            same = torch.equal(learner.policy_.model.state_dict()[name], weights)
+            same = torch.equal(learner.policy_.towers.state_dict()[name], weights)
             assert same == (frozen is not None and name.startswith(frozen))
 
 
@@ -213,7 +218,7 @@ def test_every_column_of_a_batch_belongs_to_the_models_own_log(logs):
             np.testing.assert_allclose(batch.q_hat[k], expected, rtol=1e-5)
         return opl.dr(logits, batch)
 
-    objective = opl.Objective(check, needs_reward_model=True, stacks=True)
+    objective = opl.Objective(check, needs=("q_hat",), batched=True)
     settings = {"reward_model": Table(), "epochs": 2}
     seeds = [0, 1, 2, 0]
     opl.fit_many([make_learner(objective, random_state=s, **settings) for s in seeds], named)
@@ -239,7 +244,7 @@ def test_any_mixture_is_sorted_into_stacks(logs, small_world, stack_sizes):
     cases = [
         (make_learner(random_state=3), logs[0]),
         (make_learner("dr"), logs[1]),
-        (make_learner(model=custom_towers()), logs[0]),
+        (make_learner(towers=custom_towers()), logs[0]),
         (make_learner(random_state=4), logs[1]),
         (make_learner(own), logs[0]),
         (make_learner(), other_size),
@@ -248,10 +253,10 @@ def test_any_mixture_is_sorted_into_stacks(logs, small_world, stack_sizes):
         (make_learner(batch_size=40), logs[0]),
         (make_learner(hidden=(6,)), logs[0]),
         (make_learner("dr", random_state=1), logs[0]),
-        (make_learner(model=custom_towers(), random_state=1), logs[0]),
+        (make_learner(towers=custom_towers(), random_state=1), logs[0]),
         (make_learner(epochs=1), logs[0]),
         (make_learner("snips"), logs[0]),
-        (make_learner(softmax="streamed"), logs[0]),
+        (make_learner(catalogue="streamed"), logs[0]),
         (make_learner(shuffle=False), logs[0]),
     ]
     learners, feedbacks = (list(column) for column in zip(*cases, strict=True))
@@ -261,7 +266,7 @@ def test_any_mixture_is_sorted_into_stacks(logs, small_world, stack_sizes):
     for learner, single, log in zip(learners, singles, feedbacks, strict=True):
         single.fit(log)
         assert_same_fit(learner, single, log)
-        if learner.model is not None or learner.objective is own:
+        if learner.towers is not None or learner.objective is own:
             np.testing.assert_array_equal(probabilities(learner, log), probabilities(single, log))
 
 
@@ -280,7 +285,7 @@ def test_large_stacks_are_cut_into_smaller_ones(
 ):
     whole = opl.fit_many(varied(), logs)
     stack_sizes.clear()
-    monkeypatch.setattr(training, limit, value)
+    monkeypatch.setattr(loop, limit, value)
     parts = opl.fit_many(varied(), logs)
     assert stack_sizes == sizes
     for part, fit, log in zip(parts, whole, logs, strict=True):
@@ -292,17 +297,17 @@ def test_large_stacks_are_cut_into_smaller_ones(
     [
         ({"objective": "regression"}, 50 + 4),
         ({"objective": "regression", "batch_size": 3, "epochs": 1}, 3 + 3),
-        ({"softmax": "streamed"}, 50 + 4),
-        ({"softmax": "sampled", "n_sampled": 2}, 50 + 2),
+        ({"catalogue": "streamed"}, 50 + 4),
+        ({"catalogue": "sampled", "n_sampled": 2}, 50 + 2),
     ],
     ids=str,
 )
 def test_stacks_are_as_large_as_their_steps_are_small(
     settings, rows, logs, stack_sizes, monkeypatch
 ):
-    monkeypatch.setattr(training, "_MAX_STACK_ROWS", 4 * rows)
+    monkeypatch.setattr(loop, "_MAX_STACK_ROWS", 4 * rows)
     opl.fit_many(varied(**settings), logs)
-    monkeypatch.setattr(training, "_MAX_STACK_ROWS", 4 * rows - 1)
+    monkeypatch.setattr(loop, "_MAX_STACK_ROWS", 4 * rows - 1)
     opl.fit_many(varied(**settings), logs)
     assert stack_sizes == [4, 3, 1]
 
@@ -321,7 +326,7 @@ def test_iterables_will_do(logs):
 
 
 def test_the_same_fits_give_the_same_bits(logs):
-    one, again = (opl.fit_many(varied("dr", softmax="streamed"), logs) for _ in range(2))
+    one, again = (opl.fit_many(varied("dr", catalogue="streamed"), logs) for _ in range(2))
     for learner, other in zip(one, again, strict=True):
         assert all(map(torch.equal, weights_of(learner), weights_of(other)))
         assert learner.history_ == other.history_
@@ -329,33 +334,78 @@ def test_the_same_fits_give_the_same_bits(logs):
 
 def test_global_generators_do_not_move(logs):
     before = torch.get_rng_state()
-    opl.fit_many(varied(softmax="sampled", n_sampled=2), logs, {"draw": lambda p: torch.rand(())})
+    learners = varied(catalogue="sampled", n_sampled=2)
+    opl.fit_many(learners, logs, lambda policy: {"draw": float(torch.rand(()))})
     assert torch.equal(torch.get_rng_state(), before)
 
 
 # ---- callbacks
 
 
-def first_probability(policy, log):
-    return float(policy.predict_proba(log.context, log.action_context)[0, 0])
+def first_probability(log):
+    """A callback."""
+
+    def look(policy):
+        return {"p": float(policy.predict_proba(log.context, log.action_context)[0, 0])}
+
+    return look
 
 
-def test_one_mapping_of_callbacks_serves_all(logs):
-    learners = varied()
-    assert_same_as_alone(learners, logs, {"p": partial(first_probability, log=logs[0])})
+def test_one_callback_serves_all(logs):
+    learners, look = varied(), first_probability(logs[0])
+    assert_same_as_alone(learners, logs, look)
     for learner in learners:
         assert len(set(learner.history_["p"])) == 3
-        assert learner.history_["p"][-1] == first_probability(learner.policy_, logs[0])
+        assert learner.history_["p"][-1] == look(learner.policy_)["p"]
 
 
-def test_every_learner_may_have_callbacks_of_its_own(logs):
-    watch = [{"a": partial(first_probability, log=logs[0])}, None, {}, {"b": id, "c": id}]
-    learners = opl.fit_many(varied(), logs, watch)
-    names = [{"objective", *(calls or {})} for calls in watch]
-    assert [learner.history_.keys() for learner in learners] == names
-    assert set(learners[3].history_["b"]) == {id(learners[3].policy_)}
-    single = varied()[0].fit(logs[0], watch[0])
-    np.testing.assert_allclose(learners[0].history_["a"], single.history_["a"], atol=1e-5)
+def test_every_learner_may_have_a_callback_of_its_own(logs):
+    look = first_probability(logs[0])
+    callbacks = [look, None, lambda policy: {"b": id(policy), "c": 1}, lambda policy: None]
+    learners = opl.fit_many(varied(), logs, callbacks)
+    names = [{"objective", "p"}, {"objective"}, {"objective", "b", "c"}, {"objective"}]
+    assert [set(learner.history_) for learner in learners] == names
+    assert set(learners[2].history_["b"]) == {id(learners[2].policy_)}
+    single = varied()[0].fit(logs[0], look)
+    np.testing.assert_allclose(learners[0].history_["p"], single.history_["p"], atol=1e-5)
+
+
+@pytest.mark.parametrize("catalogue", ["exact", "sampled"])
+@pytest.mark.parametrize("n_epochs", [0, 2])
+def test_a_fit_that_is_ended_by_its_callback_leaves_the_others_as_they_were(
+    n_epochs, catalogue, logs, stack_sizes
+):
+    settings = {"epochs": 4, "catalogue": catalogue, "n_sampled": 2}
+    whole = opl.fit_many(varied(**settings), logs)
+
+    def stop(policy, looks=[]):  # noqa: B006
+        looks.append(None)
+        if len(looks) > n_epochs:
+            raise opl.StopFit
+
+    learners = opl.fit_many(varied(**settings), logs, [None, stop, None, None])
+    assert stack_sizes == [4, 4]
+    for k in (0, 2, 3):
+        assert all(map(torch.equal, weights_of(learners[k]), weights_of(whole[k])))
+        assert learners[k].history_ == whole[k].history_
+    short = varied(**{**settings, "epochs": max(n_epochs, 1)})[1]
+    short.fit(logs[1] if n_epochs else logs[0], None)
+    assert learners[1].history_["objective"] == whole[1].history_["objective"][:n_epochs]
+    if n_epochs:
+        assert_same_fit(learners[1], short, logs[1])
+    else:
+        start = short.set_params(learning_rate=1e-12, weight_decay=0).fit(logs[1])
+        np.testing.assert_allclose(
+            probabilities(learners[1], logs[1]), probabilities(start, logs[1]), rtol=1e-5
+        )
+
+
+def test_when_all_fits_are_ended_training_stops(logs):
+    def stop(policy):
+        raise opl.StopFit
+
+    learners = opl.fit_many(varied(epochs=10**9), logs, stop)
+    assert all(learner.history_ == {"objective": []} for learner in learners)
 
 
 def test_a_callback_that_raises_leaves_policies_that_own_their_weights(logs):
@@ -365,7 +415,7 @@ def test_a_callback_that_raises_leaves_policies_that_own_their_weights(logs):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opl.fit_many(learners, logs, [None, None, {"stop": stop}, None])
+        opl.fit_many(learners, logs, [None, None, stop, None])
     assert_own_weights(learner for learner in learners if hasattr(learner, "policy_"))
     assert hasattr(learners[0], "policy_")
 
@@ -373,13 +423,13 @@ def test_a_callback_that_raises_leaves_policies_that_own_their_weights(logs):
 # ---- failures
 
 
-@pytest.mark.parametrize("softmax", ["exact", "streamed", "sampled"])
-def test_a_fit_that_fails_leaves_the_others_complete(softmax, logs, stack_sizes):
+@pytest.mark.parametrize("catalogue", ["exact", "streamed", "sampled"])
+def test_a_fit_that_fails_leaves_the_others_complete(catalogue, logs, stack_sizes):
     log = logs[1]
     huge = opl.BanditFeedback(
         log.context, log.action, np.full(120, 1e38), log.pscore, log.action_context
     )
-    learners, watch = varied(softmax=softmax, n_sampled=2), {"one": lambda policy: 1}
+    learners, watch = varied(catalogue=catalogue, n_sampled=2), lambda policy: {"one": 1}
     singles = [clone(learner) for learner in learners]
     message = (
         r"epoch 1, batch 1 \(objective inf\).*policy_ holds the weights from before epoch 1\.$"
@@ -398,14 +448,16 @@ def test_a_fit_that_fails_leaves_the_others_complete(softmax, logs, stack_sizes)
 
 @pytest.mark.parametrize("broken", ["value", "gradient"])
 def test_a_fit_that_fails_later_keeps_its_last_good_epoch(broken, logs):
-    def fails(logits, batch, calls):
+    calls = []
+
+    def fails(logits, batch):
         calls.append(None)
         value, gradient = opl.ips(logits, batch)
         if len(calls) == 8:  # batch 2 of epoch 3
             {"value": value, "gradient": gradient}[broken][1] = float("nan")
         return value, gradient
 
-    own = opl.Objective(partial(fails, calls=[]), stacks=True)
+    own = opl.Objective(fails, batched=True)
     learners = [make_learner(own, epochs=5, random_state=seed) for seed in range(3)]
     with pytest.raises(opl.NonFiniteLossError, match=r"in epoch 3, batch [23] "):
         opl.fit_many(learners, logs[:3])
@@ -416,7 +468,7 @@ def test_a_fit_that_fails_later_keeps_its_last_good_epoch(broken, logs):
 
 def test_all_stacks_are_trained_before_the_failures_are_told(logs):
     explodes = [make_learner(learning_rate=1e30), make_learner("snips", learning_rate=1e30)]
-    learners = [*explodes, make_learner("dr"), make_learner(model=custom_towers())]
+    learners = [*explodes, make_learner("dr"), make_learner(towers=custom_towers())]
     with pytest.raises(opl.NonFiniteLossError, match=r"epoch 1.* 2 of 4\.$"):
         opl.fit_many(learners, logs[0])
     for learner in learners[2:]:
@@ -425,10 +477,15 @@ def test_all_stacks_are_trained_before_the_failures_are_told(logs):
 
 def test_a_reward_model_that_fails_leaves_the_others_complete(logs):
     learners = [make_learner("dr", random_state=seed) for seed in range(3)]
-    learners[1].reward_model = make_learner("squared_error", learning_rate=1e30)
-    with pytest.raises(opl.NonFiniteLossError, match="stopped being finite in epoch 1"):
+    start = make_learner("ips", random_state=1, learning_rate=1e-12).fit(logs[0])
+    learners[1].reward_model = opl.TwoTowerRegressor("squared_error", learning_rate=1e30)
+    message = "the reward model failed: .*stopped being finite in epoch 1.*policy_ is not trained"
+    with pytest.raises(opl.NonFiniteLossError, match=message):
         opl.fit_many(learners, logs[0])
-    assert not hasattr(learners[1], "policy_")
+    np.testing.assert_allclose(
+        probabilities(learners[1], logs[0]), probabilities(start, logs[0]), rtol=1e-4
+    )
+    assert learners[1].history_ == {"objective": []}
     for k in (0, 2):
         assert_same_fit(learners[k], clone(learners[k]).fit(logs[0]), logs[0])
 
@@ -437,7 +494,7 @@ def test_a_reward_model_that_fails_leaves_the_others_complete(logs):
     ("n_learners", "n_logs", "n_callbacks"), [(3, 2, 3), (3, 4, 3), (3, 3, 1), (0, 1, 0)]
 )
 def test_numbers_must_agree(n_learners, n_logs, n_callbacks, logs):
-    message = f"got {n_learners} learners, {n_logs} logs and {n_callbacks} mappings"
+    message = f"got {n_learners} learners, {n_logs} logs, {n_callbacks} callbacks and"
     with pytest.raises(ValueError, match=message):
         opl.fit_many(varied()[:n_learners], logs[:n_logs], [None] * n_callbacks)
 
@@ -449,10 +506,10 @@ def test_a_learner_can_be_fitted_once_at_a_time(logs):
 
 
 def test_every_learner_and_log_is_checked_before_any_is_fitted(logs):
-    learners = [make_learner(), make_learner(model=opl.TwoTower.mlp(9, 9, (4,)))]
+    learners = [make_learner(), make_learner(towers=opl.TwoTower.mlp(9, 9, (4,)))]
     with pytest.raises(ValueError, match="9"):
         opl.fit_many(learners, logs[0])
-    assert not hasattr(learners[0], "policy_")
+    assert learners[0].history_ == {"objective": []}
     with pytest.raises(TypeError, match="BanditFeedback"):
         opl.fit_many(varied(), [*logs[:3], logs[3].to_obp()])
 
@@ -480,23 +537,23 @@ def test_what_an_objective_needs_of_a_log_is_checked_before_anything_is_fitted(o
         with pytest.raises(ValueError, match=message) as error:
             opl.fit_many([other, learner], [logs[0], log])
         assert repr(objective) in str(error.value)
-        for each in (other, learner):
-            assert not hasattr(each, "policy_") and not hasattr(each, "reward_model_")
+        assert other.history_ == {"objective": []}
+        assert not hasattr(learner, "policy_") and not hasattr(learner, "reward_model_")
 
 
 RETURNED = {
-    "a number": (
-        lambda z, b: (0.5, torch.zeros_like(z)),
-        r"value .*shape \(\), a scalar.*got float",
+    "a number": (lambda z, b: 0.5, r"a value that torch can differentiate .*got float"),
+    "nothing": (lambda z, b: None, r"a value that torch can differentiate .*got NoneType"),
+    "no slope": (lambda z, b: b.reward.mean(), "a value that torch can differentiate .*got Tensor"),
+    "terms": (lambda z, b: z[:, 0], r"must return a scalar, .*got \(50,\) and \(50, 4\)"),
+    "terms and a gradient": (
+        lambda z, b: (b.reward, torch.zeros_like(z)),
+        r"must return a scalar, .*got \(50,\) and \(50, 4\)",
     ),
-    "terms": (lambda z, b: (b.reward, torch.zeros_like(z)), r"value .*shape \(\), .*got \(50,\)"),
     "one row": (
         lambda z, b: (z.mean(), torch.zeros(4)),
-        r"gradient .*shape \(50, 4\), that of the logits; got \(4,\)",
+        r"of the shape of the logits, \(50, 4\); got \(\) and \(4,\)",
     ),
-    "no tensor": (lambda z, b: (z.mean(), z.numpy()), r"gradient .*got ndarray"),
-    "no gradient": (lambda z, b: z.mean(), "value and its gradient in the logits, .*got Tensor"),
-    "None": (lambda z, b: None, "value and its gradient in the logits, .*got NoneType"),
 }
 
 
@@ -508,14 +565,12 @@ def test_what_an_objective_of_ones_own_returns_is_checked(function, message, log
     assert "objective 'mine'" in str(error.value)
 
 
-def test_an_objective_of_several_models_returns_a_value_a_model(logs):
-    own = opl.Objective(lambda z, b: (z.mean(), torch.zeros_like(z)), stacks=True, name="mine")
-    for n_models in (1, 3):
-        message = (
-            rf"value of objective 'mine' .*shape \({n_models},\), one number a model; got \(\)"
-        )
-        with pytest.raises(ValueError, match=message):
-            opl.fit_many([make_learner(own, random_state=k) for k in range(n_models)], logs[0])
+@pytest.mark.parametrize("n_models", [1, 3])
+def test_a_batched_objective_returns_a_value_a_model(n_models, logs):
+    own = opl.Objective(lambda z, b: (z.mean(), torch.zeros_like(z)), batched=True, name="mine")
+    learners = [make_learner(own, random_state=k) for k in range(n_models)]
+    with pytest.raises(ValueError, match="'mine' must return a scalar"):
+        opl.fit_many(learners, logs[0])
 
 
 def test_an_objective_may_return_what_autograd_still_holds(logs):
@@ -536,7 +591,7 @@ def test_an_objective_may_return_what_autograd_still_holds(logs):
 def assert_own_weights(learners):
     owners = {}
     for number, learner in enumerate(learners):
-        for weights in learner.policy_.model.parameters():
+        for weights in learner.policy_.towers.parameters():
             storage = weights.untyped_storage()
             assert owners.setdefault(storage.data_ptr(), number) == number
             assert storage.nbytes() == weights.numel() * 4 and weights.grad is None
@@ -566,7 +621,7 @@ def test_a_pickled_policy_is_as_small_as_its_model(logs):
 
 def test_a_fitted_model_can_be_fitted_further(logs):
     learners = opl.fit_many(varied(), logs)
-    further = make_learner(model=learners[0].policy_.model, random_state=9)
+    further = make_learner(towers=learners[0].policy_.towers, random_state=9)
     before = weights_of(copy.deepcopy(learners[0]))
     further.fit(logs[0])
     assert all(map(torch.equal, weights_of(learners[0]), before))
@@ -584,9 +639,7 @@ def test_reward_models_are_fitted_side_by_side(logs, stack_sizes):
         single.fit(log)
         assert_same_fit(learner, single, log)
         np.testing.assert_array_equal(learner.reward_model_.fold, single.reward_model_.fold)
-        q_hat, expected = (
-            m.reward_model_.predict_logged(np.arange(120)) for m in (learner, single)
-        )
+        q_hat, expected = (m.reward_model_.predict_rows(np.arange(120)) for m in (learner, single))
         np.testing.assert_allclose(q_hat, expected, rtol=0, atol=1e-5)
         assert learner.reward_model_.feedback is log
 
@@ -608,23 +661,23 @@ def reward_models_of_every_kind(log):
     return learners
 
 
-@pytest.mark.parametrize("softmax", ["exact", "streamed", "sampled"])
+@pytest.mark.parametrize("catalogue", ["exact", "streamed", "sampled"])
 @pytest.mark.parametrize("n_tables", [1, 4])
-def test_a_large_q_hat_is_predicted_by_the_tile(n_tables, softmax, logs, monkeypatch):
+def test_a_large_q_hat_is_predicted_by_the_tile(n_tables, catalogue, logs, monkeypatch):
     feedbacks = logs if n_tables == 4 else logs[:1] * 4
 
     def fitted():
         learners = reward_models_of_every_kind(logs[0])
         for learner in learners:
-            learner.set_params(softmax=softmax, n_sampled=3)
+            learner.set_params(catalogue=catalogue, n_sampled=3)
         return opl.fit_many(learners, feedbacks)
 
     stored = fitted()
-    monkeypatch.setattr(training, "_MAX_STORED_Q_HAT", 4 * 120 * 4)
-    monkeypatch.setattr(opl.CrossFittedRewardModel, "predict_shown", None)
+    monkeypatch.setattr(batches, "MAX_STORED_Q_HAT", 4 * 120 * 4)
+    monkeypatch.setattr(opl.CrossFittedRewardModel, "predict_logged_item", None)
     fitted()  # as much as may be stored
     monkeypatch.undo()
-    monkeypatch.setattr(training, "_MAX_STORED_Q_HAT", 4 * 120 * 4 - 1)
+    monkeypatch.setattr(batches, "MAX_STORED_Q_HAT", 4 * 120 * 4 - 1)
     for learner, other, log in zip(fitted(), stored, feedbacks, strict=True):
         assert_same_fit(learner, other, log)
 
@@ -643,10 +696,10 @@ def test_the_head_is_found_anew_after_epochs_1_2_4_8(small_world, monkeypatch):
         calls.append(("step", n_sampled, None if head is None else head.items.shape[1]))
         return sampled(step, n_sampled, generators, head)
 
-    monkeypatch.setattr(training, "find_head", spy_find_head)
-    monkeypatch.setattr(training, "sampled", spy_sampled)
+    monkeypatch.setattr(loop, "find_head", spy_find_head)
+    monkeypatch.setattr(loop, "sampled", spy_sampled)
     log = small_world.sample(120, random_state=0)
-    settings = {"softmax": "sampled", "n_sampled": 3, "batch_size": 120, "epochs": 9}
+    settings = {"catalogue": "sampled", "n_sampled": 3, "batch_size": 120, "epochs": 9}
     opl.fit_many([make_learner(random_state=seed, **settings) for seed in range(2)], log)
     head, first, later = ("head", 64, 1), ("step", 3, None), ("step", 2, 1)
     expected = [first]
@@ -674,7 +727,7 @@ def test_the_default_reward_model_shows_as_much_as_the_learner(progress, names, 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     at_once = {"delay": 0, "mininterval": 0}
-    monkeypatch.setattr(training, "tqdm", lambda **settings: tqdm(**{**settings, **at_once}))
+    monkeypatch.setattr(loop, "tqdm", lambda **settings: tqdm(**{**settings, **at_once}))
     make_learner("dr", reward_model=None, progress=progress).fit(logs[0])
     shown = terminal.getvalue()
     assert all(name in shown for name in names) and bool(shown) == bool(names)

@@ -57,7 +57,7 @@ def test_embeddings_and_gradients_are_those_of_torch(name, n_models, hidden):
     for stack, copies, originals in stacked(make_models(n_models, hidden)):
         features, gradient = randn(len(copies), 7, WIDTH[name]), randn(len(copies), 7, 5, seed=1)
         untouched = features.clone()
-        stack.forget_gradient()
+        stack.zero_grad()
         embedding, pullback = getattr(stack, name).encode(features)
         pullback(gradient)
         assert torch.equal(features, untouched) and not embedding.requires_grad
@@ -79,7 +79,7 @@ def test_pullbacks_add_up_until_the_gradient_is_forgotten(name):
             tower.encode(pair[0][None])[1](pair[1][None])
 
         for several in (pairs[:2], pairs[2:]):
-            stack.forget_gradient()
+            stack.zero_grad()
             for pair in several:
                 pull(pair)
             _, slopes = by_torch(getattr(originals[0], name), *several)
@@ -91,7 +91,7 @@ def test_a_pullback_may_come_after_the_next_encoding():
     """As in a streamed step, where tiles are encoded while the contexts wait."""
     features, gradient = randn(1, 7, 4), randn(1, 7, 5, seed=1)
     for stack, copies, originals in stacked(make_models(1)):
-        stack.forget_gradient()
+        stack.zero_grad()
         _, pullback = stack.context_tower.encode(features)
         stack.context_tower.encode(2 * features)
         pullback(gradient)
@@ -105,7 +105,7 @@ def test_a_frozen_tower_has_no_gradient_and_the_other_has(frozen):
     for stack, copies, originals in stacked(make_models(2, frozen=frozen)):
         size = sum(p.numel() for m in originals for p in m.parameters() if p.requires_grad)
         assert len(stack.flat.weights) == size
-        stack.forget_gradient()
+        stack.zero_grad()
         for name in TOWERS:
             features, gradient = randn(len(copies), 7, WIDTH[name]), randn(len(copies), 7, 5)
             embedding, pullback = getattr(stack, name).encode(features)
@@ -131,7 +131,7 @@ def test_towers_of_any_kind_are_differentiated_by_torch():
     features, gradient = randn(1, 7, 3), randn(1, 7, 5, seed=1)
     _, (d_weight, _) = by_torch(shared, (features[0], gradient[0]))
     for stack, times in ((twice, 1), (both, 2)):
-        stack.forget_gradient()
+        stack.zero_grad()
         stack.context_tower.encode(features)[1](gradient)
         embedding, pullback = stack.action_tower.encode(features)
         pullback(gradient[..., : embedding.shape[-1]])
@@ -298,8 +298,8 @@ def test_an_altered_model_is_trained_as_it_computes(change):
     ALTERED[change](model)
     by_hand = opl.TwoTower(model.context_tower, model.action_tower)
     one, other = (
-        opl.OffPolicyLearner("ips", model=towers, epochs=2, learning_rate=0.01).fit(log).policy_
+        opl.OffPolicyLearner("ips", towers=towers, epochs=2, learning_rate=0.01).fit(log).policy_
         for towers in (model, by_hand)
     )
-    weights = zip(one.model.parameters(), other.model.parameters(), strict=True)
+    weights = zip(one.towers.parameters(), other.towers.parameters(), strict=True)
     assert all(torch.equal(*pair) for pair in weights)

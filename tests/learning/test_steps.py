@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import opl_lib as opl
-from opl_lib.learning import loop as training
-from opl_lib.learning import steps as passes
+from opl_lib.learning import batches, loop, sampling, steps
+from opl_lib.learning import fit as fit_module
 from opl_lib.learning.stacks import AutogradStack, MLPStack
 from opl_lib.objectives import OBJECTIVES, Batch, Objective
 
@@ -19,12 +19,8 @@ TEMPERATURES = [0.7, 1.3, 0.4]
 
 def own_clipped_ips(logits, batch):
     """An objective of one's own, that knows nothing of a leading axis: min(w, 1) r."""
-    with torch.enable_grad():
-        z = logits.detach().requires_grad_()
-        pi = torch.softmax(z, dim=1).gather(1, batch.action[:, None])[:, 0]
-        value = ((pi / batch.pscore).clamp(max=1) * batch.reward).mean()
-        value.backward()
-    return value.detach(), z.grad
+    pi = torch.softmax(logits, dim=1).gather(1, batch.action[:, None])[:, 0]
+    return ((pi / batch.pscore).clamp(max=1) * batch.reward).mean()
 
 
 VALUE_OBJECTIVES = {
@@ -32,7 +28,7 @@ VALUE_OBJECTIVES = {
     "dm": OBJECTIVES["dm"],
     "dr": OBJECTIVES["dr"],
     "clipped": opl.clipped_ips(max_weight=1),
-    "own": Objective(own_clipped_ips, collapses=True),
+    "own": Objective(own_clipped_ips, only_logged_item=True),
 }
 # one model; several; several with items of their own
 KINDS = {"1": (1, 1), "3": (3, 1), "3 with own items": (3, 3)}
@@ -77,19 +73,22 @@ class Problem:
         return self.q.gather(2, items[:, None, :].expand(*self.q.shape[:2], -1))
 
     def step(self, objective, models=slice(None), kind=MLPStack):
-        """The step of some of the models."""
+        """What a step of some of the models needs, and what it sees."""
         stack = kind(self.models[models]) if kind is MLPStack else kind(self.models[models][0])
         alone = Problem.__new__(Problem)
         alone.q = self.q[models]
         q_logged = alone.q.gather(2, self.batch.action[models][..., None])[..., 0]
-        return passes.Step(
+        needs_q_hat = "q_hat" in getattr(objective, "needs", ())
+        setup = steps.Setup(
             stack,
             objective,
-            self.context[models],
             self.items if len(self.items) == 1 else self.items[models],
-            Batch(*(None if column is None else column[models] for column in self.batch)),
             self.temperature[models],
-            *((alone.q_hat, q_logged) if objective.needs_reward_model else ()),
+        )
+        return setup, steps.StepInput(
+            self.context[models],
+            Batch(*(None if column is None else column[models] for column in self.batch)),
+            *((alone.q_hat, q_logged) if needs_q_hat else ()),
         )
 
     def gradients(self):
@@ -100,10 +99,10 @@ class Problem:
 
 
 def take(take_step, objective, problem, **settings):
-    """Values and gradients of all weights that a pass leaves, whatever was there before."""
-    step = problem.step(objective)
-    step.stack.flat.gradient.fill_(7)
-    return take_step(step, **settings), problem.gradients()
+    """Values and gradients of all weights that a step leaves, whatever was there before."""
+    setup, step = problem.step(objective)
+    setup.stack.flat.gradient.fill_(7)
+    return take_step(setup, step, **settings), problem.gradients()
 
 
 def by_autograd(problem, value_of):
@@ -150,7 +149,7 @@ def assert_same(got, expected, **tolerance):
 @every_case
 def test_exact_is_the_gradient_that_autograd_finds(name, kind):
     problem = Problem(*KINDS[kind])
-    got = take(passes.exact, VALUE_OBJECTIVES[name], problem)
+    got = take(steps.exact, VALUE_OBJECTIVES[name], problem)
     assert_same(got, by_autograd(problem, value_formula(name, problem)))
     assert (got[1].abs().amax(dim=1) > 1e-3).all()
 
@@ -159,8 +158,8 @@ def test_exact_is_the_gradient_that_autograd_finds(name, kind):
 @pytest.mark.parametrize("tile", [1, 2, 7, N_ITEMS - 1, N_ITEMS, 1000])
 def test_streamed_gives_the_numbers_of_exact(name, kind, tile):
     problem, objective = Problem(*KINDS[kind]), VALUE_OBJECTIVES[name]
-    expected = take(passes.exact, objective, problem)
-    assert_same(take(passes.streamed, objective, problem, tile=tile), expected)
+    expected = take(steps.exact, objective, problem)
+    assert_same(take(steps.streamed, objective, problem, tile=tile), expected)
 
 
 @pytest.mark.parametrize("name", ["ips", "dr"])
@@ -168,26 +167,26 @@ def test_streamed_gives_the_numbers_of_exact(name, kind, tile):
 def test_streaming_a_catalogue_of_one_or_two_items(name, tile):
     for n_items in (1, 2):
         problem = Problem(2, n_rows=2, n_items=n_items)
-        expected = take(passes.exact, VALUE_OBJECTIVES[name], problem)
-        got = take(passes.streamed, VALUE_OBJECTIVES[name], problem, tile=tile)
+        expected = take(steps.exact, VALUE_OBJECTIVES[name], problem)
+        got = take(steps.streamed, VALUE_OBJECTIVES[name], problem, tile=tile)
         assert_same(got, expected)
 
 
 @pytest.mark.parametrize("name", ["ips", "dr", "own"])
-@pytest.mark.parametrize("take_step", [passes.exact, partial(passes.streamed, tile=5)])
+@pytest.mark.parametrize("take_step", [steps.exact, partial(steps.streamed, tile=5)])
 def test_towers_of_any_kind_take_the_same_step(name, take_step):
     problem, objective = Problem(), VALUE_OBJECTIVES[name]
     expected = take(take_step, objective, problem)
-    step = problem.step(objective, kind=AutogradStack)
-    step.stack.flat.gradient.fill_(7)
-    assert_same((take_step(step), problem.gradients()), expected)
+    setup, step = problem.step(objective, kind=AutogradStack)
+    setup.stack.flat.gradient.fill_(7)
+    assert_same((take_step(setup, step), problem.gradients()), expected)
 
 
 def test_streamed_never_encodes_more_than_a_tile_of_items():
     widths, problem = [], Problem()
     tower = problem.models[0].action_tower
     tower.register_forward_hook(lambda module, inputs, output: widths.append(len(output)))
-    passes.streamed(problem.step(OBJECTIVES["dr"], kind=AutogradStack), tile=4)
+    steps.streamed(*problem.step(OBJECTIVES["dr"], kind=AutogradStack), tile=4)
     assert max(widths) == 4 and sum(widths) == 2 * N_ITEMS
 
 
@@ -195,9 +194,8 @@ def test_streamed_never_encodes_more_than_a_tile_of_items():
 
 
 def head_of(problem, size, **settings):
-    step = problem.step(OBJECTIVES["ips"])
-    inputs = (step.context, step.action_context, step.temperature)
-    return passes.find_head(step.stack, *inputs, size, **settings)
+    setup, step = problem.step(OBJECTIVES["ips"])
+    return sampling.find_head(setup, step.context, size, **settings)
 
 
 def generators(n_models, seed=1):
@@ -208,7 +206,7 @@ def generators(n_models, seed=1):
 @pytest.mark.parametrize("head_size", [None, 6])
 def test_sampled_converges_to_exact(name, kind, head_size):
     problem, objective = Problem(*KINDS[kind]), VALUE_OBJECTIVES[name]
-    value, gradient = take(passes.exact, objective, problem)
+    value, gradient = take(steps.exact, objective, problem)
     head = None
     if head_size is not None:
         head = head_of(problem, head_size)
@@ -218,7 +216,7 @@ def test_sampled_converges_to_exact(name, kind, head_size):
     for n_sampled in (40, 40_000):
         draws = generators(len(value))
         got = take(
-            passes.sampled, objective, problem, n_sampled=n_sampled, generators=draws, head=head
+            sampling.sampled, objective, problem, n_sampled=n_sampled, generators=draws, head=head
         )
         errors.append((got[1] - gradient).norm(dim=1) / gradient.norm(dim=1))
     assert (errors[1] < 0.1).all() and errors[1].mean() < errors[0].mean() / 6
@@ -231,13 +229,13 @@ def test_models_side_by_side_take_the_steps_that_they_take_alone(name, head_size
     problem, objective = Problem(3, 3), VALUE_OBJECTIVES[name]
     head = None if head_size is None else head_of(problem, head_size)
     settings = {"n_sampled": 5, "head": head}
-    got = take(passes.sampled, objective, problem, generators=generators(3), **settings)
+    got = take(sampling.sampled, objective, problem, generators=generators(3), **settings)
     for k in range(3):
         own = slice(k, k + 1)
         if head is not None:
-            settings["head"] = passes.Head(*(part[own] for part in head))
-        step = problem.step(objective, own)
-        value = passes.sampled(step, generators=generators(1, 1 + k), **settings)
+            settings["head"] = sampling.Head(*(part[own] for part in head))
+        setup, step = problem.step(objective, own)
+        value = sampling.sampled(setup, step, generators=generators(1, 1 + k), **settings)
         assert_same((value, problem.gradients()[own]), (got[0][own], got[1][own]))
 
 
@@ -247,7 +245,7 @@ def sum_of_weights(logits, batch):
     return weights.sum(dim=-1).mean(dim=-1), weights / logits.shape[-2]
 
 
-SUM_OF_WEIGHTS = Objective(sum_of_weights, collapses=True, stacks=True)
+SUM_OF_WEIGHTS = Objective(sum_of_weights, only_logged_item=True, batched=True)
 
 
 @pytest.mark.parametrize("n_sampled", [1, 2])
@@ -259,14 +257,14 @@ def test_all_samples_together_weigh_what_all_items_weigh(n_sampled, logged, monk
         head, n_others = head_of(problem, 2), 4
         items = {"head": head.items, "tail": head.others}[logged]
         problem.batch = problem.batch._replace(action=items[:, :1])
-    expected = take(passes.exact, SUM_OF_WEIGHTS, problem)
+    expected = take(steps.exact, SUM_OF_WEIGHTS, problem)
     monkeypatch.setattr(torch, "randint", lambda high, size, generator: generator)
     values, gradients, n_blind = [], [], 0
     for drawn in itertools.product(range(n_others), repeat=n_sampled):
         drawn = torch.tensor(drawn)
         items = drawn if head is None else head.others[0, drawn]
         settings = {"n_sampled": n_sampled, "generators": [drawn], "head": head}
-        value, gradient = take(passes.sampled, SUM_OF_WEIGHTS, problem, **settings)
+        value, gradient = take(sampling.sampled, SUM_OF_WEIGHTS, problem, **settings)
         if (items == problem.batch.action[0]).all():
             n_blind += 1
             assert value.isfinite().all() and (value < expected[0]).all()
@@ -287,7 +285,7 @@ def test_a_sample_of_the_logged_item_alone_is_finite(head_size):
     for seed in range(8):
         settings = {"n_sampled": 1, "generators": generators(1, seed), "head": head}
         for name in ("ips", "dr"):
-            value, gradient = take(passes.sampled, VALUE_OBJECTIVES[name], problem, **settings)
+            value, gradient = take(sampling.sampled, VALUE_OBJECTIVES[name], problem, **settings)
             assert value.isfinite().all() and gradient.isfinite().all()
 
 
@@ -309,10 +307,9 @@ def test_the_head_is_what_each_model_shows_most(kind, tile, size):
 
 def test_one_table_of_contexts_serves_all_models_in_finding_heads():
     problem = Problem(3)
-    step = problem.step(OBJECTIVES["ips"])
-    rest = (step.action_context, step.temperature, 4)
-    shared = passes.find_head(step.stack, step.context[:1], *rest)
-    repeated = passes.find_head(step.stack, step.context[:1].expand(3, -1, -1), *rest)
+    setup, step = problem.step(OBJECTIVES["ips"])
+    shared = sampling.find_head(setup, step.context[:1], 4)
+    repeated = sampling.find_head(setup, step.context[:1].expand(3, -1, -1), 4)
     assert all(torch.equal(*pair) for pair in zip(shared, repeated, strict=True))
 
 
@@ -335,7 +332,7 @@ def error_formula(name, problem):
 @pytest.mark.parametrize("name", ["regression", "squared_error"])
 def test_logged_only_is_the_gradient_that_autograd_finds(name, n_items, kind):
     problem = Problem(*KINDS[kind], n_items=n_items)
-    got = take(passes.logged_only, OBJECTIVES[name], problem)
+    got = take(steps.logged_only, OBJECTIVES[name], problem)
     assert_same(got, by_autograd(problem, error_formula(name, problem)))
 
 
@@ -344,34 +341,34 @@ def test_logged_only_encodes_what_is_fewer_items_or_rounds(n_items, encoded):
     widths, problem = [], Problem(n_items=n_items)
     tower = problem.models[0].action_tower
     tower.register_forward_hook(lambda module, inputs, output: widths.append(len(output)))
-    passes.logged_only(problem.step(OBJECTIVES["regression"], kind=AutogradStack))
+    steps.logged_only(*problem.step(OBJECTIVES["regression"], kind=AutogradStack))
     assert widths == [encoded]
 
 
 def test_logged_only_scores_all_items_only_if_they_are_few(monkeypatch):
     """Beyond, a large batch encodes its own items, repeated ones again, with the same gradient."""
     problem = Problem(n_items=4)
-    expected = take(passes.logged_only, OBJECTIVES["regression"], problem)
-    monkeypatch.setattr(passes, "_FEW_ITEMS", 3)
+    expected = take(steps.logged_only, OBJECTIVES["regression"], problem)
+    monkeypatch.setattr(steps, "_FEW_ITEMS", 3)
     widths = []
     tower = problem.models[0].action_tower
     tower.register_forward_hook(lambda module, inputs, output: widths.append(len(output)))
-    step = problem.step(OBJECTIVES["regression"], kind=AutogradStack)
-    step.stack.flat.gradient.fill_(7)
-    assert_same((passes.logged_only(step), problem.gradients()), expected)
+    setup, step = problem.step(OBJECTIVES["regression"], kind=AutogradStack)
+    setup.stack.flat.gradient.fill_(7)
+    assert_same((steps.logged_only(setup, step), problem.gradients()), expected)
     assert widths == [N_ROWS]
 
 
-def test_take_reads_the_table_of_each_model_or_the_one_for_all():
+def test_gather_rows_reads_the_table_of_each_model_or_the_one_for_all():
     table, rows = torch.arange(24).view(2, 4, 3), torch.tensor([[3, 0], [1, 1]])
     both = [[[9, 10, 11], [0, 1, 2]], [[15, 16, 17], [15, 16, 17]]]
     one = [[[9, 10, 11], [0, 1, 2]], [[3, 4, 5], [3, 4, 5]]]
-    assert passes.take(table, rows).tolist() == both
-    assert passes.take(table[:1], rows).tolist() == one
-    assert passes.take(table[:, :, 0], rows).tolist() == [[9, 0], [15, 15]]
+    assert steps.gather_rows(table, rows).tolist() == both
+    assert steps.gather_rows(table[:1], rows).tolist() == one
+    assert steps.gather_rows(table[:, :, 0], rows).tolist() == [[9, 0], [15, 15]]
 
 
-# ---- the passes in the learner
+# ---- the steps in the learner
 
 
 @pytest.fixture
@@ -387,40 +384,40 @@ def learned(log, **settings):
 
 @pytest.mark.parametrize("objective", ["ips", "dr"])
 def test_the_learner_learns_the_same_policy_streamed(objective, log):
-    exact = learned(log, objective=objective, softmax="exact")
-    streamed = learned(log, objective=objective, softmax="streamed")
+    exact = learned(log, objective=objective, catalogue="exact")
+    streamed = learned(log, objective=objective, catalogue="streamed")
     np.testing.assert_allclose(streamed, exact, rtol=1e-4)
 
 
 def test_the_learner_learns_nearly_the_same_policy_sampled(log):
-    exact = learned(log, objective="ips", softmax="exact")
-    sampled = learned(log, objective="ips", softmax="sampled", n_sampled=39)
-    start = learned(log, objective="ips", softmax="exact", learning_rate=1e-12)
+    exact = learned(log, objective="ips", catalogue="exact")
+    sampled = learned(log, objective="ips", catalogue="sampled", n_sampled=39)
+    start = learned(log, objective="ips", catalogue="exact", learning_rate=1e-12)
     moved = np.corrcoef((sampled - start).ravel(), (exact - start).ravel())
     assert moved[0, 1] > 0.7
 
 
 def test_auto_streams_when_a_batch_has_too_many_logits(log, monkeypatch):
     exact = learned(log, objective="ips")
-    monkeypatch.setattr(training, "_MAX_LOGITS", 50 * 40 - 1)
-    monkeypatch.setattr(training, "exact", None)
+    monkeypatch.setattr(fit_module, "_MAX_LOGITS", 50 * 40 - 1)
+    monkeypatch.setitem(loop._STEPS, "exact", None)
     np.testing.assert_allclose(learned(log, objective="ips"), exact, rtol=1e-4)
 
 
-@pytest.mark.parametrize("softmax", ["exact", "streamed", "sampled"])
-def test_a_large_q_hat_is_predicted_by_the_tile(softmax, log, monkeypatch):
-    stored = learned(log, objective="dr", softmax=softmax)
-    monkeypatch.setattr(training, "_MAX_STORED_Q_HAT", 0)
-    np.testing.assert_allclose(learned(log, objective="dr", softmax=softmax), stored, rtol=1e-4)
+@pytest.mark.parametrize("catalogue", ["exact", "streamed", "sampled"])
+def test_a_large_q_hat_is_predicted_by_the_tile(catalogue, log, monkeypatch):
+    stored = learned(log, objective="dr", catalogue=catalogue)
+    monkeypatch.setattr(batches, "MAX_STORED_Q_HAT", 0)
+    np.testing.assert_allclose(learned(log, objective="dr", catalogue=catalogue), stored, rtol=1e-4)
 
 
-@pytest.mark.parametrize("softmax", ["exact", "streamed", "sampled"])
+@pytest.mark.parametrize("catalogue", ["exact", "streamed", "sampled"])
 @pytest.mark.parametrize("frozen", ["context_tower", "action_tower"])
-def test_a_frozen_tower_stays_and_the_other_learns(softmax, frozen, log):
+def test_a_frozen_tower_stays_and_the_other_learns(catalogue, frozen, log):
     towers = opl.TwoTower.mlp(4, 4, hidden=(8,), random_state=0)
     getattr(towers, frozen).requires_grad_(False)
-    settings = {"model": towers, "softmax": softmax, "n_sampled": 20, "epochs": 1}
-    model = opl.OffPolicyLearner("ips", **settings).fit(log).policy_.model
+    settings = {"towers": towers, "catalogue": catalogue, "n_sampled": 20, "epochs": 1}
+    model = opl.OffPolicyLearner("ips", **settings).fit(log).policy_.towers
     for name, before in towers.named_parameters():
         same = torch.equal(before, model.get_parameter(name))
         assert same == name.startswith(frozen)
@@ -428,34 +425,34 @@ def test_a_frozen_tower_stays_and_the_other_learns(softmax, frozen, log):
 
 def test_items_that_are_their_own_embeddings_can_be_streamed(log):
     towers = opl.TwoTower(torch.nn.Linear(4, 4), torch.nn.Identity())
-    exact = learned(log, objective="ips", model=towers, softmax="exact")
-    streamed = learned(log, objective="ips", model=towers, softmax="streamed")
+    exact = learned(log, objective="ips", towers=towers, catalogue="exact")
+    streamed = learned(log, objective="ips", towers=towers, catalogue="streamed")
     np.testing.assert_allclose(streamed, exact, rtol=1e-4)
 
 
-def with_entropy(logits, batch):
-    """An objective that looks at every item: it does not collapse."""
+def sees_all_items(logits, batch):
+    """An objective that looks at every item."""
     assert logits.shape[1] == 40
     return opl.ips(logits, batch)
 
 
-def test_objectives_that_do_not_collapse_see_every_item(log, monkeypatch):
-    monkeypatch.setattr(training, "_MAX_LOGITS", 0)
-    learned(log, objective=Objective(with_entropy))
-    for softmax in ("streamed", "sampled"):
-        with pytest.raises(ValueError, match="collapses=True"):
-            learned(log, objective=Objective(with_entropy), softmax=softmax)
+def test_objectives_that_do_not_say_otherwise_see_every_item(log, monkeypatch):
+    monkeypatch.setattr(fit_module, "_MAX_LOGITS", 0)
+    learned(log, objective=Objective(sees_all_items))
+    for catalogue in ("streamed", "sampled"):
+        with pytest.raises(ValueError, match="only_logged_item=True"):
+            learned(log, objective=sees_all_items, catalogue=catalogue)
 
 
 def test_a_sample_as_large_as_the_catalogue_is_exact(log):
-    exact = learned(log, objective="ips", softmax="exact")
-    sampled = learned(log, objective="ips", softmax="sampled", n_sampled=40)
+    exact = learned(log, objective="ips", catalogue="exact")
+    sampled = learned(log, objective="ips", catalogue="sampled", n_sampled=40)
     np.testing.assert_array_equal(sampled, exact)
 
 
 def test_samples_depend_on_the_seed(log):
     towers = opl.TwoTower.mlp(4, 4, hidden=(8,), random_state=0)
-    settings = {"objective": "ips", "model": towers, "softmax": "sampled", "n_sampled": 5}
+    settings = {"objective": "ips", "towers": towers, "catalogue": "sampled", "n_sampled": 5}
     one, again, two = (
         learned(log, **settings, shuffle=False, random_state=seed) for seed in (0, 0, 1)
     )

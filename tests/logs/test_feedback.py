@@ -1,6 +1,7 @@
 """The log: what it rejects and how it says so, splits, joins, conversions, support report."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -79,10 +80,34 @@ def test_arrays_are_read_only_while_the_callers_stay_writable(columns):
         assert mine.flags.writeable, name
 
 
-def test_arrays_are_not_copied(columns):
+def test_a_log_owns_its_data(columns):
+    """Else `context[0] = nan` after the checks would be in the log."""
     log = opl.BanditFeedback(**columns)
     for name, mine in columns.items():
-        assert np.shares_memory(getattr(log, name), mine), name
+        before = mine[0].copy()
+        mine[0] = mine[1]
+        np.testing.assert_array_equal(getattr(log, name)[0], before, err_msg=name)
+
+
+def test_parts_and_changed_copies_share_what_is_read_only(columns):
+    log = opl.BanditFeedback(**columns)
+    assert dataclasses.replace(log, position=None).context is log.context
+    assert log[:2].action_context is log.action_context
+
+
+def test_a_log_survives_a_pickle_with_its_units(columns):
+    log = opl.BanditFeedback(**columns)
+    assert log.units.name == "user"
+    back = pickle.loads(pickle.dumps(log))
+    assert_equal_logs(back, log)
+    np.testing.assert_array_equal(back.units.number, log.units.number)
+
+
+def test_every_log_has_units_of_its_own(columns):
+    log = opl.BanditFeedback(**columns)
+    assert (len(log.units), log.units.name) == (3, "user")
+    assert (len(log[1:].units), log[1:].units.name) == (3, "round")
+    assert dataclasses.replace(log, user_id=None).units.name == "round"
 
 
 def test_lists_booleans_and_small_types_are_accepted(columns):
@@ -150,6 +175,16 @@ def test_bad_columns_are_rejected_with_name_place_and_cure(columns, change, mess
         opl.BanditFeedback(**{**columns, **change})
 
 
+def test_a_cluster_is_at_least_as_likely_as_its_item(columns):
+    at_least = columns["pscore"].copy()
+    log = opl.BanditFeedback(**columns, cluster_pscore=at_least * (1 - 1e-9))
+    assert repr(log).endswith("timestamp, cluster_pscore)")
+    at_least[1] = 0.2
+    message = r"cluster_pscore must be at least pscore, .*row 1 has 0.2. Sum .*np.maximum"
+    with pytest.raises(ValueError, match=message):
+        opl.BanditFeedback(**columns, cluster_pscore=at_least)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     ("name", "place", "where"),
@@ -211,7 +246,7 @@ def row_sets(logs):
     return [set(log.reward.astype(int).tolist()) for log in logs]
 
 
-@pytest.mark.parametrize("method", ["split", "split_by_time", "split_by_group"])
+@pytest.mark.parametrize("method", ["split", "split_by_time"])
 def test_splits_are_a_partition_of_the_rows(numbered_log, method):
     first, second = getattr(numbered_log, method)(test_fraction=0.25)
     first_rows, second_rows = row_sets([first, second])
@@ -223,7 +258,7 @@ def test_splits_are_a_partition_of_the_rows(numbered_log, method):
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5])
 def test_split_has_the_size_asked_for_and_keeps_the_order(numbered_log, fraction):
-    first, second = numbered_log.split(fraction)
+    first, second = dataclasses.replace(numbered_log, user_id=None).split(fraction)
     assert len(second) == round(120 * fraction)
     assert (np.diff(first.reward) > 0).all() and (np.diff(second.reward) > 0).all()
 
@@ -233,9 +268,8 @@ def test_split_is_not_the_head_and_tail_of_the_log(numbered_log):
     assert 15 < len(second & set(range(60))) < 45
 
 
-@pytest.mark.parametrize("method", ["split", "split_by_group"])
-def test_random_splits_are_reproducible_and_follow_random_state(numbered_log, method):
-    split = getattr(numbered_log, method)
+def test_random_splits_are_reproducible_and_follow_random_state(numbered_log):
+    split = numbered_log.split
     assert row_sets(split(random_state=5)) == row_sets(split(random_state=5))
     assert row_sets(split(random_state=5)) != row_sets(split(random_state=6))
 
@@ -258,19 +292,28 @@ def test_split_by_time_never_leaves_the_first_log_empty(columns):
     assert (first.timestamp.tolist(), second.timestamp.tolist()) == ([1, 1, 1], [2])
 
 
+@pytest.mark.parametrize(("fraction", "n_later"), [(0.3, 1), (0.4, 1), (0.6, 9), (0.9, 9)], ids=str)
+def test_split_by_time_takes_the_cut_nearest_to_what_was_asked(tiny_world, fraction, n_later):
+    """One round early, eight at once, one late: sides of 1 and 9, or of 9 and 1."""
+    log = tiny_world.sample(10, random_state=0)
+    log = dataclasses.replace(log, timestamp=np.array([0, *[1] * 8, 2]))
+    first, second = log.split_by_time(fraction)
+    assert (len(first), len(second)) == (10 - n_later, n_later)
+
+
 def test_split_by_time_takes_dates(columns):
     columns["timestamp"] = np.array(["2020-02", "2020-01", "2020-04", "2020-03"], "M8[M]")
     second = opl.BanditFeedback(**columns).split_by_time(0.25)[1]
     assert second.timestamp.astype(str).tolist() == ["2020-04"]
 
 
-def test_split_by_group_puts_no_user_in_both_logs(numbered_log):
-    first, second = numbered_log.split_by_group(0.2)
+def test_split_puts_no_user_in_both_logs(numbered_log):
+    first, second = numbered_log.split(0.2)
     assert not set(first.user_id) & set(second.user_id)
     assert len(set(second.user_id)) == 6
 
 
-@pytest.mark.parametrize("method", ["split", "split_by_time", "split_by_group"])
+@pytest.mark.parametrize("method", ["split", "split_by_time"])
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_fractions_out_of_range_are_rejected(small_log, method, fraction):
     with pytest.raises(ValueError, match=rf"test_fraction must be in \(0, 1\); got {fraction}"):
@@ -279,7 +322,7 @@ def test_fractions_out_of_range_are_rejected(small_log, method, fraction):
 
 @pytest.mark.parametrize(
     ("method", "what"),
-    [("split", "4 rounds"), ("split_by_time", "4 rounds"), ("split_by_group", "3 users")],
+    [("split", "3 users"), ("split_by_time", "4 rounds")],
 )
 @pytest.mark.parametrize("fraction", [0.01, 0.99])
 def test_a_split_that_leaves_one_side_empty_is_rejected(columns, method, what, fraction):
@@ -288,13 +331,10 @@ def test_a_split_that_leaves_one_side_empty_is_rejected(columns, method, what, f
         getattr(opl.BanditFeedback(**columns), method)(fraction)
 
 
-@pytest.mark.parametrize(
-    ("method", "name"), [("split_by_time", "timestamp"), ("split_by_group", "user_id")]
-)
-def test_splits_that_need_a_column_ask_for_it(columns, method, name):
-    del columns[name]
-    with pytest.raises(ValueError, match=f"this log has none. Pass {name}="):
-        getattr(opl.BanditFeedback(**columns), method)()
+def test_a_split_by_time_asks_for_times(columns):
+    del columns["timestamp"]
+    with pytest.raises(ValueError, match=r"this log has none\. Pass timestamp="):
+        opl.BanditFeedback(**columns).split_by_time()
 
 
 def test_equal_timestamps_cannot_be_split(columns):
@@ -485,6 +525,7 @@ def test_from_obp_takes_item_features_that_the_dictionary_lacks_or_has(small_log
 
 def test_support_report_equals_the_hand_computation(columns):
     pi = np.array([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])
+    del columns["user_id"]
     report = opl.BanditFeedback(**columns).support_report(lambda context, items: pi)
     # weights 0.5/0.5, 0.5/0.25, 0.5/0.25, 0.5/1
     assert report.mean_weight == pytest.approx((1 + 2 + 2 + 0.5) / 4)
@@ -511,13 +552,13 @@ def test_support_report_counts_items_never_logged_and_their_mass(columns):
     assert report.unsupported_mass == pytest.approx(0.4)
 
 
-def test_support_report_takes_a_policy_object_and_chunks(columns, monkeypatch):
+def test_support_report_takes_a_policy_object_and_chunks(columns, small_chunks):
     log = opl.BanditFeedback(**columns)
     policy = opl.TwoTowerPolicy(opl.TwoTower.mlp(2, 1, hidden=(), dim_embedding=2, random_state=0))
     whole = log.support_report(policy)
-    monkeypatch.setattr("opl_lib.logs.feedback.row_chunks", lambda n, m: [slice(0, 3), slice(3, n)])
+    small_chunks()
     parts = log.support_report(policy)
-    assert dataclasses.astuple(parts) == pytest.approx(dataclasses.astuple(whole))
+    assert dataclasses.asdict(parts) == pytest.approx(dataclasses.asdict(whole))
 
 
 def test_a_right_log_has_no_findings(tiny_world):
@@ -598,6 +639,7 @@ def test_items_never_logged_are_a_finding(tiny_world):
 
 
 def test_support_report_prints_its_numbers(columns):
+    del columns["user_id"]
     lines = repr(opl.BanditFeedback(**columns).support_report()).splitlines()
     assert lines[0] == "SupportReport(4 rounds, 3 items)"
     assert lines[1].split()[3:] == ["3.3", "(81.8%", "of", "the", "rounds)"]
@@ -608,7 +650,11 @@ def test_support_report_prints_its_numbers(columns):
     [
         (lambda x, a: x @ np.ones((2, 3)), ValueError, r"row 0 .*sum 3.*logits\? Apply a softmax"),
         (lambda x, a: np.ones((4, 2)) / 2, ValueError, r"shape \(4, 2\); expected .* \(4, 3\)"),
-        (lambda x, a: np.full((4, 3), np.nan), ValueError, "no probability distribution in row 0"),
+        (
+            lambda x, a: np.full((4, 3), np.nan),
+            ValueError,
+            "nan for item 0 in row 0 .*Fit",
+        ),
         (lambda x, a: np.tile([1.5, -0.5, 0], (4, 1)), ValueError, "min -0.5"),
         ("uniform", TypeError, r"predict_proba\(context, action_context\), or a function.* str"),
     ],
@@ -670,6 +716,13 @@ def from_frame(clicks, **changes):
     )
 
 
+@pytest.mark.parametrize("change", [{"item_id": "id"}, {"item_features": ["price"]}], ids=str)
+def test_an_item_array_has_no_columns_to_name(change):
+    clicks = pd.DataFrame({"age": [0.1, 0.2], "item": [0, 1], "click": [0, 1], "p": [0.5, 0.5]})
+    with pytest.raises(ValueError, match=f"{next(iter(change))}=.* but items is no data frame"):
+        from_frame(clicks, **{"items": np.eye(2), "item_id": None, **change})
+
+
 def test_ambiguous_frames_are_rejected():
     clicks = pd.DataFrame({"age": [0.1, 0.2], "item": ["a", "b"], "click": [0, 1], "p": [0.5, 0.5]})
     assert from_frame(clicks).n_rounds == 2
@@ -683,13 +736,8 @@ def test_ambiguous_frames_are_rejected():
         from_frame(polars.from_pandas(clicks.astype({"item": object})).lazy())
 
 
-def test_parts_of_a_log_share_its_items(columns):
-    log = opl.BanditFeedback(**columns)
-    assert log[:2].action_context is log.action_context
-
-
-def test_splitting_by_group_keeps_string_users_whole(columns):
+def test_splitting_keeps_string_users_whole(columns):
     columns["user_id"] = np.array(["x", "y", "x", "z"])
-    first, second = opl.BanditFeedback(**columns).split_by_group(0.34, random_state=0)
+    first, second = opl.BanditFeedback(**columns).split(0.34, random_state=0)
     assert not set(first.user_id) & set(second.user_id)
     assert sorted([*first.user_id, *second.user_id]) == ["x", "x", "y", "z"]

@@ -1,7 +1,5 @@
 """Estimated propensities: cross-fitting, floor, calibration and weights by hand, findings."""
 
-import functools
-
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -9,7 +7,6 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 
 import opl_lib as opl
-from opl_lib.checks import row_chunks
 
 
 class Table(ClassifierMixin, BaseEstimator):
@@ -34,7 +31,7 @@ def by_hand(**settings):
     """Five rounds of two contexts, with known probabilities."""
     context = np.array([[0.0], [0.0], [1.0], [1.0], [1.0]])
     action = np.array([0, 2, 2, 2, 1])
-    default = {"n_actions": 3, "model": Table(TABLE), "n_folds": 2}
+    default = {"n_actions": 3, "classifier": Table(TABLE), "n_folds": 2}
     return opl.estimate_propensities(context, action, **{**default, **settings})
 
 
@@ -100,7 +97,7 @@ def test_the_floor_raises_small_estimates_and_counts_them():
 
 def test_the_default_floor_is_a_hundredth_of_uniform():
     never = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
-    assert by_hand(model=Table(never)).pscore.min() == pytest.approx(0.01 / 3)
+    assert by_hand(classifier=Table(never)).pscore.min() == pytest.approx(0.01 / 3)
 
 
 def test_mean_weights_of_right_propensities_are_1_in_expectation(tiny_world):
@@ -159,9 +156,9 @@ def test_an_item_that_a_fold_has_not_seen_gets_the_floor_there():
     assert "items never shown: 1" in " ".join(estimate.findings)
 
 
-def test_the_model_is_cloned():
+def test_the_classifier_is_cloned():
     model = LogisticRegression(max_iter=1000)
-    estimate_of(sample(opl.uniform(), 200), model=model)
+    estimate_of(sample(opl.uniform(), 200), classifier=model)
     assert not hasattr(model, "classes_")
 
 
@@ -172,11 +169,10 @@ def test_seeds_fix_the_folds():
     assert not np.array_equal(one, other)
 
 
-def test_chunks_change_nothing(monkeypatch):
+def test_chunks_change_nothing(small_chunks):
     log = sample(opl.softmax(1.0), 300)
     whole = estimate_of(log)
-    few = functools.partial(row_chunks, max_elements=20)
-    monkeypatch.setattr("opl_lib.logs.propensities.row_chunks", few)
+    small_chunks()
     parts = estimate_of(log)
     np.testing.assert_allclose(parts.pscore, whole.pscore)
     np.testing.assert_allclose(parts.calibration, whole.calibration)
@@ -217,18 +213,20 @@ def test_a_model_of_the_wrong_form_is_found_out():
 
 def test_only_balance_finds_out_a_popularity_model_of_a_personal_policy():
     log = sample(opl.softmax(0.5))
-    estimate = estimate_of(log, model=POPULARITY)
+    estimate = estimate_of(log, classifier=POPULARITY)
     assert np.abs(estimate.pscore - log.pscore).mean() > 0.1
     (finding,) = estimate.findings
     assert "is shown with feature x" in finding
-    shifted = opl.estimate_propensities(100 + 10 * log.context, log.action, 5, model=POPULARITY)
+    shifted = opl.estimate_propensities(
+        100 + 10 * log.context, log.action, 5, classifier=POPULARITY
+    )
     np.testing.assert_allclose(shifted.balance, estimate.balance, atol=1e-6)
 
 
 def test_balance_by_hand():
     context = np.random.default_rng(0).permutation(np.arange(120) % 2)[:, None]
     action = np.random.default_rng(1).integers(3, size=120)
-    table = opl.estimate_propensities(context, action, 3, model=Table(TABLE)).balance
+    table = opl.estimate_propensities(context, action, 3, classifier=Table(TABLE)).balance
     pi_0 = np.asarray(TABLE)[context[:, 0]]
     for row, f in enumerate([np.ones(120), context[:, 0] - 0.5]):
         for item in range(3):
@@ -300,4 +298,4 @@ def test_bad_columns_are_rejected(context, action, message):
 
 def test_a_model_without_probabilities_is_rejected():
     with pytest.raises(TypeError, match="classifier with predict_proba; object has none"):
-        by_hand(model=type("object", (), {"fit": lambda *_: None})())
+        by_hand(classifier=type("object", (), {"fit": lambda *_: None})())

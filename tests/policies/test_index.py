@@ -37,12 +37,11 @@ def test_ties_are_ordered_by_item_number(rng, k):
     np.testing.assert_array_equal(items, by_sorting(embeddings, queries, k))
 
 
-def test_chunks_change_nothing(rng, monkeypatch):
+def test_chunks_change_nothing(rng, small_chunks):
     embeddings, queries = rng.normal(size=(50, 6)), rng.normal(size=(20, 6))
     index = opl.ItemIndex(embeddings)
     whole = index.search(queries, 4)
-    chunks = [slice(0, 1), slice(1, 19), slice(19, 20)]
-    monkeypatch.setattr("opl_lib.policies.index.row_chunks", lambda n, m: chunks)
+    small_chunks()
     for got, expected in zip(index.search(queries, 4), whole, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 

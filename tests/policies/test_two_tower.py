@@ -1,6 +1,5 @@
 """The policy: probabilities, temperature, sampling, ranking, new items, saving and loading."""
 
-import functools
 import os
 
 import numpy as np
@@ -8,10 +7,6 @@ import pytest
 import torch
 
 import opl_lib as opl
-from opl_lib.checks import row_chunks
-from opl_lib.evaluation import evaluate as evaluation
-from opl_lib.policies import two_tower as policy_module
-from opl_lib.worlds import base as environments
 
 
 @pytest.fixture
@@ -55,7 +50,7 @@ def test_probabilities_are_the_softmax_of_scores_over_temperature(policy, contex
 
 
 def test_scores_are_inner_products_of_the_embeddings(policy, context, items):
-    expected = policy.embed_context(context) @ policy.embed_actions(items).T
+    expected = policy.embed_context(context) @ policy.embed_items(items).T
     np.testing.assert_allclose(policy.scores(context, items), expected, rtol=1e-5, atol=1e-7)
 
 
@@ -99,13 +94,88 @@ def test_temperature_0_gives_ties_to_the_lowest_item_number_in_little_memory(n_i
 
 
 def test_the_temperature_is_1_if_none_is_given(policy):
-    assert opl.TwoTowerPolicy(policy.model).temperature == 1
+    assert opl.TwoTowerPolicy(policy.towers).temperature == 1
 
 
 def test_at_temperature_shares_the_towers_and_leaves_the_policy(policy):
     other = policy.at_temperature(2)
-    assert other.model is policy.model
+    assert other.towers is policy.towers
     assert (policy.temperature, other.temperature) == (0.1, 2)
+
+
+# ---- items that look the same
+
+
+@pytest.fixture
+def twins():
+    """Sixty items, each twice or more, in no order."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(60, 2))[rng.integers(60, size=200)]
+
+
+@pytest.fixture
+def visitors():
+    return np.random.default_rng(1).normal(size=(2000, 3))
+
+
+@pytest.fixture
+def deep(policy):
+    return opl.TwoTowerPolicy(opl.TwoTower.mlp(3, 2, random_state=0), temperature=0)
+
+
+def first_of(items):
+    """The number of the first item that looks the same."""
+    return np.array([int((items == item).all(axis=1).argmax()) for item in items])
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 2000])
+def test_a_greedy_policy_agrees_with_itself_where_items_are_twins(deep, twins, visitors, n_rows):
+    context = visitors[:n_rows]
+    chosen = deep.predict_proba(context, twins).argmax(axis=1)
+    np.testing.assert_array_equal(first_of(twins)[chosen], chosen)
+    np.testing.assert_array_equal(deep.greedy(context, twins), chosen)
+    np.testing.assert_array_equal(deep.top_k(context, twins, 5)[:, 0], chosen)
+    np.testing.assert_array_equal(deep.sample(context, twins)[0], chosen)
+    index = opl.ItemIndex(deep.embed_items(twins))
+    np.testing.assert_array_equal(index.search(deep.embed_context(context), 1)[0][:, 0], chosen)
+
+
+@pytest.mark.parametrize("at_once", [600, 75, 1])
+def test_a_log_of_a_greedy_policy_gives_that_policy_a_mean_weight_of_1(
+    deep, twins, visitors, at_once
+):
+    parts = [visitors[i : i + at_once] for i in range(0, 600, at_once)]
+    action = np.concatenate([deep.sample(part, twins)[0] for part in parts])
+    log = opl.BanditFeedback(visitors[:600], action, np.zeros(600), np.ones(600), twins)
+    assert log.support_report(deep).mean_weight == 1
+
+
+def test_twins_have_equal_scores_and_probabilities_to_the_last_bit(deep, twins, visitors):
+    first = first_of(twins)
+    for n_rows in (1, 13):
+        scores = deep.scores(visitors[:n_rows], twins)
+        np.testing.assert_array_equal(scores, scores[:, first])
+        pi = deep.at_temperature(1).predict_proba(visitors[:n_rows], twins)
+        np.testing.assert_array_equal(pi, pi[:, first])
+
+
+def test_equal_features_are_equal_where_their_zeros_have_signs(deep):
+    items = np.array([[0.0, 1.0], [-0.0, 1.0]])
+    assert len(np.unique(deep.embed_items(items), axis=0)) == 1
+
+
+def test_towers_that_hand_out_their_weights_keep_them():
+    table = torch.nn.Embedding(3, 2).requires_grad_(False).weight
+
+    class Table(torch.nn.Module):
+        def forward(self, features):
+            return table
+
+    policy = opl.TwoTowerPolicy(opl.TwoTower(torch.nn.Linear(3, 2), Table()))
+    before = table.clone()
+    embedded = policy.embed_items(np.ones((3, 1)))
+    np.testing.assert_array_equal(embedded, embedded[[0, 0, 0]])
+    assert torch.equal(table, before)
 
 
 # ---- sampling
@@ -165,11 +235,10 @@ def test_sampling_at_temperature_0_is_greedy_with_certainty(policy, context, ite
 
 
 @pytest.mark.parametrize("temperature", [0, 0.1])
-def test_sampling_in_chunks_draws_the_same(policy, context, items, temperature, monkeypatch):
+def test_sampling_in_chunks_draws_the_same(policy, context, items, temperature, small_chunks):
     served = policy.at_temperature(temperature)
     whole = served.sample(context, items, random_state=0)
-    few = functools.partial(row_chunks, max_elements=15)
-    monkeypatch.setattr("opl_lib.policies.two_tower.row_chunks", few)
+    small_chunks()
     parts = served.sample(context, items, random_state=0)
     np.testing.assert_array_equal(parts[0], whole[0])
     np.testing.assert_allclose(parts[1], whole[1], rtol=1e-5)
@@ -192,7 +261,7 @@ def test_top_k_gives_ties_in_the_order_of_item_numbers():
 
 
 def test_an_index_of_the_embeddings_serves_the_same_items(policy, context, items):
-    index = opl.ItemIndex(policy.embed_actions(items))
+    index = opl.ItemIndex(policy.embed_items(items))
     found, scores = index.search(policy.embed_context(context), 3)
     np.testing.assert_array_equal(found, policy.top_k(context, items, 3))
     expected = np.take_along_axis(policy.scores(context, items), found, axis=1)
@@ -228,12 +297,40 @@ def test_a_row_does_not_depend_on_the_other_rows_even_with_batch_statistics(cont
 
 @pytest.mark.parametrize("mode", [True, False])
 def test_looking_leaves_each_tower_in_its_own_mode(mode, policy, context, items):
-    policy.model.context_tower.train(mode)
-    policy.model.action_tower.train(not mode)
+    policy.towers.context_tower.train(mode)
+    policy.towers.action_tower.train(not mode)
     policy.predict_proba(context, items)
-    policy.embed_actions(items)
-    assert policy.model.context_tower.training == mode
-    assert policy.model.action_tower.training != mode
+    policy.embed_items(items)
+    assert policy.towers.context_tower.training == mode
+    assert policy.towers.action_tower.training != mode
+
+
+def test_frozen_parts_of_a_tower_stay_frozen(context, items):
+    towers = [torch.nn.Sequential(torch.nn.Linear(w, 4), torch.nn.Dropout()) for w in (3, 2)]
+    policy = opl.TwoTowerPolicy(opl.TwoTower(*towers).train())
+    towers[0][1].eval()
+    policy.predict_proba(context, items)
+    modes = [[tower.training, *(layer.training for layer in tower)] for tower in towers]
+    assert modes == [[True, True, False], [True, True, True]]
+
+
+def test_a_tower_that_fails_keeps_its_mode(policy, items):
+    def fail(*arguments):
+        raise RuntimeError("out of memory")
+
+    policy.towers.train().context_tower.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        policy.scores(np.ones((1, 3)), items)
+    assert policy.towers.context_tower.training
+
+
+def test_diverged_weights_are_an_error_and_no_choice(policy, context, items):
+    with torch.no_grad():
+        policy.towers.context_tower[0].weight.fill_(float("nan"))
+    message = "no finite embedding for row 0 of context: .* did training diverge"
+    for temperature in (0, 1):
+        with pytest.raises(ValueError, match=message):
+            policy.at_temperature(temperature).predict_proba(context, items)
 
 
 def test_predictions_touch_neither_inputs_nor_global_generators(policy, context, items):
@@ -330,7 +427,7 @@ def test_towers_of_ones_own_are_loaded_into_a_copy_of_the_model_given(context, i
     saved, given = opl.TwoTowerPolicy(own_towers(0), 0.5), own_towers(1)
     saved.save(tmp_path / "policy")
     before = {name: weights.clone() for name, weights in given.state_dict().items()}
-    loaded = opl.TwoTowerPolicy.load(tmp_path / "policy", model=given)
+    loaded = opl.TwoTowerPolicy.load(tmp_path / "policy", towers=given)
     np.testing.assert_array_equal(
         loaded.predict_proba(context, items), saved.predict_proba(context, items)
     )
@@ -345,8 +442,8 @@ def test_towers_of_ones_own_cannot_be_loaded_without_them(tmp_path):
 
 def test_a_model_of_another_architecture_is_rejected(policy, tmp_path):
     policy.save(tmp_path / "policy")
-    with pytest.raises(ValueError, match="policy holds the weights of other towers than model"):
-        opl.TwoTowerPolicy.load(tmp_path / "policy", model=own_towers(0))
+    with pytest.raises(ValueError, match="policy holds the weights of other towers than these"):
+        opl.TwoTowerPolicy.load(tmp_path / "policy", towers=own_towers(0))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 broken"])
@@ -388,7 +485,7 @@ def test_obp_takes_the_policy_as_it_is(policy, small_log):
 
 
 def test_only_two_towers_make_a_policy():
-    with pytest.raises(TypeError, match="model must be a TwoTower; got Linear"):
+    with pytest.raises(TypeError, match="towers must be a TwoTower; got Linear"):
         opl.TwoTowerPolicy(torch.nn.Linear(2, 2))
 
 
@@ -406,7 +503,7 @@ def test_a_forward_of_ones_own_is_refused(small_log):
     with pytest.raises(TypeError, match=message):
         opl.TwoTowerPolicy(towers)
     with pytest.raises(TypeError, match=message):
-        opl.OffPolicyLearner("ips", model=towers).fit(small_log)
+        opl.OffPolicyLearner("ips", towers=towers).fit(small_log)
 
 
 def test_a_subclass_that_only_names_its_towers_is_welcome(small_log):
@@ -414,8 +511,8 @@ def test_a_subclass_that_only_names_its_towers_is_welcome(small_log):
         def __init__(self):
             super().__init__(torch.nn.Linear(3, 4), torch.nn.Linear(2, 4))
 
-    learner = opl.OffPolicyLearner("ips", epochs=1, model=Named()).fit(small_log)
-    assert isinstance(learner.policy_.model, Named)
+    learner = opl.OffPolicyLearner("ips", epochs=1, towers=Named()).fit(small_log)
+    assert isinstance(learner.policy_.towers, Named)
 
 
 @pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf")])
@@ -425,14 +522,21 @@ def test_temperature_must_be_finite_and_not_negative(policy, temperature):
         policy.at_temperature(temperature)
 
 
+def test_a_temperature_too_small_to_divide_by_is_refused(policy, context, items):
+    with pytest.raises(ValueError, match=r"temperature must be .*at least 1e-38; got 1e-320"):
+        policy.at_temperature(1e-320)
+    pi = policy.at_temperature(1e-38).predict_proba(context, items)
+    np.testing.assert_array_equal(pi, policy.at_temperature(0).predict_proba(context, items))
+
+
 @pytest.mark.parametrize("call", ["predict_proba", "scores", "greedy", "sample", "to_obp"])
 @pytest.mark.parametrize(
     ("context", "items", "message"),
     [
         (np.ones((1, 5)), np.ones((4, 2)), "context has 5 features, .* for 3; encode new data"),
         (np.ones((1, 3)), np.ones((4, 3)), "action_context has 3 features, .* made for 2"),
-        (np.ones(3), np.ones((4, 2)), r"context must have shape \(n, features\); got \(3,\)"),
-        (np.ones((1, 3)), np.ones((1, 4, 2)), r"action_context must have shape \(n, features\)"),
+        (np.ones(3), np.ones((4, 2)), r"context must have 2 dimensions; got shape \(3,\)"),
+        (np.ones((1, 3)), np.ones((1, 4, 2)), "action_context must have 2 dimensions"),
         (np.array([[1.0, 1, 1], [1, np.nan, 1]]), np.ones((4, 2)), "context must be finite; row 1"),
         (np.ones((1, 3)), np.full((4, 2), np.inf), "action_context must be finite; row 0"),
         (np.ones((1, 3)), np.ones((0, 2)), "action_context has no rows: there is no item to show"),
@@ -448,15 +552,14 @@ def test_repr_counts_weights():
     assert repr(opl.TwoTowerPolicy(model, 0.5)) == "TwoTowerPolicy(70,800 weights, temperature=0.5)"
 
 
-def test_items_are_encoded_once_for_all_chunks(monkeypatch):
+def test_items_are_encoded_once_for_all_chunks(small_chunks):
     world = opl.SyntheticWorld(n_actions=6, dim_context=4, dim_action_context=3, n_eval_contexts=50)
     policy = opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 3, random_state=0))
     log = world.sample(40, random_state=0)
     whole = world.policy_value(policy), opl.evaluate(policy, log, ["ips"]).policy_value["ips"]
     calls = []
-    policy.model.action_tower.register_forward_hook(lambda *arguments: calls.append(1))
-    for module in (environments, evaluation, policy_module):
-        monkeypatch.setattr(module, "row_chunks", lambda n, _: [slice(i, i + 1) for i in range(n)])
+    policy.towers.action_tower.register_forward_hook(lambda *arguments: calls.append(1))
+    small_chunks()
     np.testing.assert_allclose(world.policy_value(policy), whole[0])
     np.testing.assert_allclose(opl.evaluate(policy, log, ["ips"]).policy_value["ips"], whole[1])
     policy.sample(log.context, log.action_context)

@@ -5,23 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import BAD, GOOD, PI_0, TablePolicy
 
 import opl_lib as opl
 from opl_lib.evaluation.intervals import student_t
-
-PI_0 = np.array([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]])
-GOOD = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
-BAD = np.array([[0.1, 0.7, 0.2], [0.7, 0.1, 0.2]])
-
-
-class TablePolicy:
-    """A table that its learner changes in place, as training changes weights."""
-
-    def __init__(self):
-        self.pi = PI_0.copy()
-
-    def predict_proba(self, context, action_context):
-        return context @ self.pi
 
 
 class Script:
@@ -30,16 +17,17 @@ class Script:
     def __init__(self, *shares):
         self.shares = shares
 
-    def fit(self, feedback, callbacks=None):
-        self.feedback_, self.policy_ = feedback, TablePolicy()
-        self.history_ = {name: [] for name in ("objective", *callbacks)}
-        for epoch, share in enumerate((0.0, *self.shares)):
-            if epoch > 0:
-                self.history_["objective"].append(0.0)
-            end = GOOD if share > 0 else BAD
-            self.policy_.pi[:] = (1 - abs(share)) * PI_0 + abs(share) * end
-            for name, callback in callbacks.items():
-                self.history_[name].append(callback(self.policy_))
+    def fit(self, feedback, callback=None):
+        self.feedback_, self.policy_, self.history_ = feedback, TablePolicy(), {"objective": []}
+        try:
+            for epoch, share in enumerate((0.0, *self.shares)):
+                if epoch > 0:
+                    self.history_["objective"].append(0.0)
+                end = GOOD if share > 0 else BAD
+                self.policy_.pi[:] = (1 - abs(share)) * PI_0 + abs(share) * end
+                callback(self.policy_)
+        except opl.StopFit:
+            pass
         return self
 
 
@@ -122,17 +110,16 @@ def test_an_untrained_policy_is_not_handed_out_in_silence(log):
     assert stopped.history_["held_out"] == [-np.inf] * 2 and stopped.best_epoch_ == 0
 
     class FarFromTheLog(Script):
-        def fit(self, feedback, callbacks=None):
-            self.policy_ = TablePolicy()
-            self.policy_.pi = mixed(0.6)
-            callbacks["held_out"](self.policy_)
+        def fit(self, feedback, callback=None):
+            self.policy_ = TablePolicy(mixed(0.6))
+            callback(self.policy_)
             self.history_ = {}
             return self
 
     stopping = opl.EarlyStopping(FarFromTheLog(), min_ess=500)
     message = (
         r"no epoch has a bound .*After epoch 0, the effective rounds of the change are \d\d\.\d, "
-        r"below min_ess=500, of 200 held-out rounds\. Hold out more, lower min_ess"
+        r"below min_ess=500, of 200 that judge\. Let more judge, lower min_ess"
     )
     with pytest.warns(opl.PolicyWarning, match=message):
         stopped = stopping.fit(log)
@@ -161,7 +148,7 @@ def test_an_epoch_that_rests_on_too_few_rounds_is_never_the_best(log):
 def test_other_callbacks_see_every_epoch_and_are_in_the_history(log):
     seen = []
     stopped = opl.EarlyStopping(Script(0.9, 0.5, 0.4, 0.3), estimator="ips", patience=2)
-    stopped.fit(log, {"mass": lambda policy: seen.append(policy.pi[0, 0]) or seen[-1]})
+    stopped.fit(log, lambda policy: seen.append(policy.pi[0, 0]) or {"mass": seen[-1]})
     assert stopped.history_["mass"] == pytest.approx([mixed(s)[0, 0] for s in (0, 0.9, 0.5, 0.4)])
     assert len(stopped.history_["held_out"]) == 4
 
@@ -192,15 +179,14 @@ def test_the_weights_of_the_best_epoch_are_restored(small_world):
     snapshots = []
 
     def snapshot(policy):
-        snapshots.append([p.detach().clone() for p in policy.model.parameters()])
-        return 0.0
+        snapshots.append([p.detach().clone() for p in policy.towers.parameters()])
 
     learner = opl.OffPolicyLearner("ips", epochs=12, **SETTINGS)
-    stopped = opl.EarlyStopping(learner).fit(log, {"snapshot": snapshot})
+    stopped = opl.EarlyStopping(learner).fit(log, snapshot)
     assert 0 < stopped.best_epoch_ < 12  # else there is nothing to restore: take another seed
-    kept = list(stopped.policy_.model.parameters())
+    kept = list(stopped.policy_.towers.parameters())
     assert all(map(torch.equal, kept, snapshots[stopped.best_epoch_]))
-    last = list(stopped.learner_.policy_.model.parameters())
+    last = list(stopped.learner_.policy_.towers.parameters())
     assert not all(map(torch.equal, kept, last))
     assert not hasattr(learner, "policy_")
 
@@ -230,26 +216,63 @@ def test_after_a_failure_policy_and_history_are_those_of_the_epochs_before(small
     learner = opl.OffPolicyLearner(opl.Objective(fails_in_epoch_3), epochs=9, **SETTINGS)
     failing = opl.EarlyStopping(learner)
     with pytest.raises(opl.NonFiniteLossError, match="in epoch 3"):
-        failing.fit(log, {"one": lambda policy: 1})
+        failing.fit(log, lambda policy: {"one": 1})
     two_epochs = opl.OffPolicyLearner("ips", epochs=2, **SETTINGS)
-    stopped = opl.EarlyStopping(two_epochs).fit(log, {"one": lambda policy: 1})
+    stopped = opl.EarlyStopping(two_epochs).fit(log, lambda policy: {"one": 1})
     assert failing.history_ == stopped.history_
     assert failing.best_epoch_ == stopped.best_epoch_
-    kept, expected = (each.policy_.model.parameters() for each in (failing, stopped))
+    kept, expected = (each.policy_.towers.parameters() for each in (failing, stopped))
     assert all(map(torch.equal, kept, expected))
 
 
 @pytest.mark.parametrize("progress", [None, False])
 def test_its_reward_model_shows_progress_as_the_learner_does(progress, small_world, monkeypatch):
-    seen, fit = [], opl.OffPolicyLearner.fit
+    seen, fit = [], opl.TwoTowerRegressor.fit
     monkeypatch.setattr(
-        opl.OffPolicyLearner,
+        opl.TwoTowerRegressor,
         "fit",
         lambda self, *arguments: (seen.append(self.progress), fit(self, *arguments))[1],
     )
     learner = opl.OffPolicyLearner("ips", epochs=1, progress=progress, **SETTINGS)
     opl.EarlyStopping(learner, estimator="dr").fit(small_world.sample(600, random_state=2))
-    assert seen == [progress, progress]
+    assert seen == [progress]
+
+
+class Diverging:
+    """A reward model that can be fitted once."""
+
+    n_fits = 0
+
+    def fit(self, feedback):
+        type(self).n_fits += 1
+        if self.n_fits > 1:
+            raise ArithmeticError("diverged")
+        return self
+
+    def predict_reward(self, context, action_context):
+        return np.full((len(context), len(action_context)), 0.5)
+
+
+def test_a_failed_fit_leaves_nothing_of_the_fit_before(log):
+    stopping = opl.EarlyStopping(Script(0.5), estimator="dr", reward_model=Diverging()).fit(log)
+    assert {"policy_", "best_epoch_", "learner_", "history_"} <= set(vars(stopping))
+    with pytest.raises(ArithmeticError, match="diverged"):
+        stopping.fit(log)
+    assert not {"policy_", "best_epoch_", "learner_", "history_"} & set(vars(stopping))
+
+
+def test_a_callback_may_stop_the_fit(small_world):
+    """What it has seen until then is kept."""
+    epochs = []
+
+    def third(policy):
+        epochs.append(None)
+        if len(epochs) > 3:
+            raise opl.StopFit
+
+    learner = opl.OffPolicyLearner("ips", epochs=9, **SETTINGS)
+    stopped = opl.EarlyStopping(learner).fit(small_world.sample(600, random_state=2), third)
+    assert len(stopped.history_["held_out"]) == 3 and stopped.best_epoch_ <= 2
 
 
 # ---- what is rejected
@@ -277,8 +300,10 @@ def test_bad_settings_are_rejected(settings, error, message):
 
 
 def test_a_callback_may_not_take_the_name_of_the_bound(log):
-    with pytest.raises(ValueError, match="'held_out' is what history_ calls the bound; rename"):
-        opl.EarlyStopping(Script()).fit(log, {"held_out": lambda policy: 0.0})
+    with pytest.raises(
+        ValueError, match="'held_out' is what history_ calls the bound; rename the number"
+    ):
+        opl.EarlyStopping(Script()).fit(log, lambda policy: {"held_out": 0.0})
 
 
 def test_what_is_no_log_is_rejected():

@@ -5,46 +5,26 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from helpers import GOOD, PI_0, TablePolicy, log_of
 
 import opl_lib as opl
-from opl_lib.selection.watch import COLUMNS, effective_number
+from opl_lib.selection.diversity import effective_number
+from opl_lib.selection.watch import COLUMNS
 
-PI_0 = np.array([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]])
 EVERYWHERE = np.full((2, 3), 1 / 3)
-BETTER = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
-
-
-class TablePolicy:
-    """A table of two contexts and three items that is changed in place, as weights are."""
-
-    def __init__(self, pi=PI_0):
-        self.pi, self.n_calls = np.array(pi, dtype=float), 0
-
-    def predict_proba(self, context, action_context):
-        self.n_calls += 1
-        return context @ self.pi
 
 
 def run(watch, *epochs):
     """A fit whose epochs are given: call back before the first and after each."""
-    policy, history = TablePolicy(), {name: [] for name in watch.callbacks}
+    policy, history = TablePolicy(), {}
     for pi in epochs:
         policy.pi[:] = pi
-        for name, callback in watch.callbacks.items():
-            history[name].append(callback(policy))
+        for name, number in watch(policy).items():
+            history.setdefault(name, []).append(number)
     return history
-
-
-def log_of(contexts, actions, rewards, pi_0=PI_0):
-    return opl.BanditFeedback(
-        context=np.eye(2)[contexts],
-        action=np.array(actions),
-        reward=np.array(rewards, dtype=float),
-        pscore=np.asarray(pi_0)[contexts, actions],
-        action_context=np.eye(3),
-    )
 
 
 def quiet(watch, *epochs):
@@ -104,8 +84,8 @@ def test_a_deterministic_policy_may_show_many_items_or_one(four):
 
 def test_the_distance_estimates_the_divergence_from_the_logging_policy(tiny_world):
     watch = opl.Watch(tiny_world.sample(20_000, random_state=3), max_rounds=20_000)
-    quiet(watch, PI_0, BETTER)
-    exact = (tiny_world.p_x[:, None] * PI_0 * np.log(PI_0 / BETTER)).sum()
+    quiet(watch, PI_0, GOOD)
+    exact = (tiny_world.p_x[:, None] * PI_0 * np.log(PI_0 / GOOD)).sum()
     own, other = watch.table.loc["held_out"].kl_from_logging
     assert own == 0
     assert other == pytest.approx(exact, abs=0.04)  # four standard errors
@@ -125,11 +105,10 @@ def test_the_estimate_is_that_of_evaluate(small_log):
 
     for estimator in ("snips", "dr", opl.Estimator("clipped_ips", 1.5)):
         watch = opl.Watch(small_log, estimator=estimator, reward_model=q_hat)
-        callbacks = watch.callbacks
+        seen = watch(policy)
         expected = opl.evaluate(policy, small_log, [estimator], q_hat).iloc[0]
-        assert callbacks["held_out_estimate"](policy) == pytest.approx(expected.policy_value)
-        share = callbacks["held_out_ess_share"](policy)
-        assert share * small_log.n_rounds == pytest.approx(expected.ess)
+        assert seen["held_out_estimate"] == pytest.approx(expected.policy_value)
+        assert seen["held_out_ess_share"] * len(small_log.units) == pytest.approx(expected.ess)
 
 
 def test_items_are_unsupported_that_neither_log_shows(four):
@@ -156,31 +135,33 @@ def test_a_long_log_is_sampled_but_its_support_is_counted_whole():
 # ---- one look an epoch
 
 
-def test_the_policy_is_looked_at_once_an_epoch_and_log(four):
+def test_the_policy_is_asked_once_an_epoch_and_log(four):
     watch = opl.Watch(four, train=four)
     policy = TablePolicy()
     for _ in range(3):
-        for callback in watch.callbacks.values():
-            callback(policy)
+        watch(policy)
     assert policy.n_calls == 3 * 2
     assert len(watch.table) == 3 * 2
 
 
-def test_any_one_callback_is_enough_and_any_order_will_do(log):
-    watch = opl.Watch(log)
-    one = watch.callbacks["held_out_entropy"]
-    policy, seen = TablePolicy(EVERYWHERE), []
-    for pi in (EVERYWHERE, PI_0, BETTER):
-        policy.pi[:] = pi
-        seen.append(one(policy))
-    assert seen == watch.table.entropy.tolist() and len(set(seen)) == 3
+def test_a_reward_model_is_not_asked_for_what_needs_none(four):
+    class Silent:
+        def predict_reward(self, context, action_context):
+            raise AssertionError("nobody needs to know")
 
-    backwards = opl.Watch(log)
-    for pi in (EVERYWHERE, PI_0):
-        policy.pi[:] = pi
-        for callback in reversed(list(backwards.callbacks.values())):
-            callback(policy)
-    assert backwards.table.entropy.tolist() == seen[:2]
+    quiet(opl.Watch(four, estimator="ips", reward_model=Silent()), PI_0)
+
+
+def test_weights_are_diagnosed_by_users(log):
+    """Each round four times, by the same user: no more evidence than once."""
+    rows = np.repeat(np.arange(log.n_rounds), 4)
+    again = replace(log[rows], user_id=rows)
+    settings = {"estimator": "ips", "max_rounds": 10_000}
+    once, four_times = (opl.Watch(each, **settings) for each in (log, again))
+    for watch in (once, four_times):
+        quiet(watch, EVERYWHERE, GOOD)
+    pd.testing.assert_frame_equal(once.table, four_times.table)
+    assert repr(four_times).startswith("Watch(8,000 held_out rounds")
 
 
 def test_history_and_table_hold_the_same(four):
@@ -199,8 +180,8 @@ def test_a_fit_is_not_changed_by_being_watched(small_log):
     settings = {"objective": "ips", "epochs": 2, "hidden": (5,), "dim_embedding": 3}
     plain = opl.OffPolicyLearner(**settings).fit(small_log)
     watch = opl.Watch(small_log[:40], small_log)
-    watched = opl.OffPolicyLearner(**settings).fit(small_log, callbacks=watch.callbacks)
-    pairs = zip(plain.policy_.model.parameters(), watched.policy_.model.parameters(), strict=True)
+    watched = opl.OffPolicyLearner(**settings).fit(small_log, callback=watch)
+    pairs = zip(plain.policy_.towers.parameters(), watched.policy_.towers.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert len(watch.table) == 2 * 3
     assert watched.history_["train_entropy"] == watch.table.loc["train"].entropy.tolist()
@@ -209,16 +190,16 @@ def test_a_fit_is_not_changed_by_being_watched(small_log):
 def test_a_watch_follows_one_fit(small_log):
     watch = opl.Watch(small_log)
     learner = opl.OffPolicyLearner("ips", epochs=1, hidden=(5,), dim_embedding=3)
-    learner.fit(small_log, callbacks=watch.callbacks)
+    learner.fit(small_log, callback=watch)
     with pytest.raises(ValueError, match="has followed another fit; make a new one for each"):
-        learner.fit(small_log, callbacks=watch.callbacks)
+        learner.fit(small_log, callback=watch)
     assert len(watch.table) == 2
 
 
 def test_it_can_watch_an_early_stop(small_log):
     watch = opl.Watch(small_log[:40])
     learner = opl.OffPolicyLearner("ips", epochs=3, hidden=(5,), dim_embedding=3)
-    stopped = opl.EarlyStopping(learner, min_ess=0).fit(small_log, watch.callbacks)
+    stopped = opl.EarlyStopping(learner, min_ess=0).fit(small_log, watch)
     assert {"held_out", "held_out_estimate"} < set(stopped.history_)
     assert len(watch.table) == len(stopped.history_["held_out"])
 
@@ -228,7 +209,7 @@ def test_it_can_watch_an_early_stop(small_log):
 
 def test_a_good_fit_is_not_warned_of(log):
     watch = opl.Watch(log[:1000], train=log[1000:])
-    run(watch, EVERYWHERE, (PI_0 + BETTER) / 2, BETTER)
+    run(watch, EVERYWHERE, (PI_0 + GOOD) / 2, GOOD)
     assert watch.findings == []
 
 
@@ -237,7 +218,7 @@ def test_a_wrong_pscore_is_found_before_training_and_named_once(log):
     watch = opl.Watch(halved, train=halved)
     message = r"^the mean weight is 1\.98 .* on the held_out rounds before any training. .*pscore"
     with pytest.warns(opl.PolicyWarning, match=message) as caught:
-        run(watch, EVERYWHERE, PI_0, BETTER)
+        run(watch, EVERYWHERE, PI_0, GOOD)
     assert len(caught) == 1
     assert len(watch.findings) == 1
 
@@ -282,7 +263,7 @@ def test_weights_off_one_on_held_out_rounds_are_a_matter_of_support(log):
     watch = opl.Watch(renormalised, train=renormalised)
     message = r"^after epoch 1, the mean weight is 0\.\d\d .* on held-out rounds; it was 1\.00 "
     with pytest.warns(opl.PolicyWarning, match=message):
-        run(watch, start, BETTER)
+        run(watch, start, GOOD)
     assert len(watch.findings) == 1 and "opl.regularised" in watch.findings[0]
 
 
@@ -339,7 +320,7 @@ def test_a_collapse_is_found_where_the_log_shows_more(log):
     watch = opl.Watch(log)
     message = r"^after epoch 2, the policy shows 1\.2 effective items, while the log shows 2\.9"
     with pytest.warns(opl.PolicyWarning, match=message) as caught:
-        run(watch, EVERYWHERE, BETTER, constant, constant)
+        run(watch, EVERYWHERE, GOOD, constant, constant)
     assert len(caught) == 1
 
     only_one = log[log.action == 1]
@@ -353,7 +334,7 @@ def test_findings_are_those_of_the_last_epoch(log):
     quiet(watch, EVERYWHERE, [[0.02, 0.96, 0.02]] * 2)
     assert len(watch.findings) == 1
     watch = opl.Watch(log)
-    quiet(watch, EVERYWHERE, [[0.02, 0.96, 0.02]] * 2, BETTER)
+    quiet(watch, EVERYWHERE, [[0.02, 0.96, 0.02]] * 2, GOOD)
     assert watch.findings == []
 
 
@@ -368,7 +349,7 @@ def test_a_watch_is_shown_with_its_first_and_last_epoch(log):
     watch = opl.Watch(log[:500], train=log[500:])
     assert repr(watch).splitlines() == [
         "Watch(500 held_out rounds, 1,500 train rounds, by snips)",
-        "has seen no epoch yet: call fit(log, callbacks=watch.callbacks)",
+        "has seen no epoch yet: call fit(log, callback=watch)",
     ]
     assert watch.findings == [] and len(watch.table) == 0
     quiet(watch, EVERYWHERE, PI_0, [[0.02, 0.96, 0.02]] * 2)

@@ -39,7 +39,7 @@ def test_a_log_draws_only_from_the_images_of_logs(world):
 def test_an_image_is_a_user_who_comes_back(world):
     log = world.sample(3000, random_state=0)
     np.testing.assert_array_equal(world.log_context[log.user_id], log.context)
-    first, second = log.split_by_group(0.5)
+    first, second = log.split(0.5)
     assert not {tuple(x) for x in first.context} & {tuple(x) for x in second.context}
 
 
@@ -89,7 +89,7 @@ def test_reference_values_are_known(world):
     references = world.reference_values()
     assert references["optimum"] == 1
     assert references["uniform"] == pytest.approx(0.1)
-    assert references["best constant item"] == pytest.approx(np.bincount(labels).max() / 600)
+    assert references["best_constant_item"] == pytest.approx(np.bincount(labels).max() / 600)
     predicted = world.logging_policy.classifier.predict(world.eval_context)
     accuracy = (predicted == labels).mean()
     assert references["logging"] == pytest.approx(0.5 * accuracy + 0.05)

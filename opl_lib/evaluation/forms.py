@@ -1,0 +1,163 @@
+"""What makes an estimator, and the sample that it makes of terms.
+
+A `Sample` is all that an interval needs to know: it holds no estimator and no policy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..logs.units import Units
+from .terms import Terms
+
+Estimate = Callable[..., Any]  # from the means of columns, numbers or arrays, to the estimate
+Gradient = Callable[..., Sequence[Any]]  # from the same to the derivative in each of them
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """An estimate, its independent terms, and how to make it anew from a resample.
+
+    Attributes
+    ----------
+    value : float
+        The estimate.
+    terms : array of shape (n_units,)
+        One a row, or a user with all of their rows. Their mean is the estimate; those of an
+        estimate that is no mean are linearised around it (the delta method).
+    shows_error : bool
+        Whether the spread of the terms tells the error of the estimate.
+    columns : array of shape (n_columns, n_rows)
+        What the estimate is a function of, by the means.
+    estimate : callable
+        That function, of n_columns arguments.
+    units : Units
+        What is drawn in a resample.
+    range : tuple of two floats, or None
+        The smallest and the largest possible term, where it was asked for.
+    """
+
+    value: float
+    terms: np.ndarray
+    shows_error: bool
+    columns: np.ndarray
+    estimate: Estimate
+    units: Units
+    range: tuple[float, float] | None = None
+
+    @property
+    def standard_error(self) -> float:
+        """Of the estimate: NaN if its terms do not show it, infinite for a single term."""
+        return Units(len(self.terms)).standard_error(self.terms) if self.shows_error else math.nan
+
+
+@dataclass(frozen=True)
+class Form:
+    """What makes an estimator: pass one to `Estimator` to add one of your own.
+
+    Parameters
+    ----------
+    columns : callable
+        From `Terms` and the used weights, shape (n_rounds,), to one array of that shape, whose mean
+        is the estimate; or, with `estimate`, to a tuple of such arrays.
+    estimate : callable, optional
+        From the means of the columns, one argument each, to the estimate, made of numpy functions:
+        the bootstrap passes arrays.
+    gradient : callable, optional
+        From the same to the derivatives of `estimate`, one a column, for the standard error. If not
+        given, central differences.
+    weight : callable
+        The used weight f(w, limit): what the importance weights w are turned into.
+    most : callable
+        From the limit to what f never exceeds, if that is known.
+    needs_reward_model : bool
+        Whether `columns` reads `q_logged` or `q_policy`.
+    weighs : bool
+        Whether the estimate depends on the weights. If not, it has no error to choose by.
+    default_limit : callable, optional
+        From the number of rounds to the limit; None for an estimator without one.
+    """
+
+    columns: Callable[[Terms, np.ndarray], Any]
+    estimate: Estimate | None = None
+    gradient: Gradient | None = None
+    weight: Callable[[np.ndarray, float], np.ndarray] = lambda w, limit: w
+    most: Callable[[float], float] = lambda limit: math.inf
+    needs_reward_model: bool = False
+    weighs: bool = True
+    default_limit: Callable[[int], float] | None = None
+
+    def per_row(self, terms: Terms, w: np.ndarray) -> np.ndarray:
+        """Terms (n_rounds,) of a form whose estimate is their mean."""
+        return self._columns(terms, w)[0] - (terms.reward if terms.difference else 0.0)
+
+    def sample(
+        self, terms: Terms, limit: float, known: tuple[float, float] | None = None
+    ) -> Sample:
+        """The estimate from `terms`, as independent terms of a range that is `known` or not."""
+        used = self.weight(terms.weight, limit)
+        columns, estimate = self._columns(terms, used), self.estimate
+        if estimate is None:
+            per_row = self.per_row(terms, used)
+            columns, estimate = per_row[None], _itself
+        else:
+            per_row = linearised(columns, estimate, self.gradient)
+            if terms.difference:
+                per_row = per_row - terms.reward
+                columns, estimate = np.vstack([columns, terms.reward]), _less_last(estimate)
+        return Sample(
+            value=float(per_row.mean()),
+            terms=terms.units.terms(per_row),
+            shows_error=bool(used.any()),
+            columns=columns,
+            estimate=estimate,
+            units=terms.units,
+            range=known,
+        )
+
+    def _columns(self, terms: Terms, w: np.ndarray) -> np.ndarray:
+        found = self.columns(terms, w)
+        columns = np.stack(found if isinstance(found, tuple | list) else (found,))
+        shape = (len(columns) if self.estimate else 1, len(terms.reward))
+        if columns.shape != shape:
+            raise ValueError(
+                f"columns of a form must be arrays of shape ({shape[1]},), one where no estimate "
+                f"is made of them; got {columns.shape}."
+            )
+        return columns
+
+
+def _itself(column: Any) -> Any:
+    return column
+
+
+def _less_last(estimate: Estimate) -> Estimate:
+    return lambda *means: estimate(*means[:-1]) - means[-1]
+
+
+def linearised(columns: np.ndarray, estimate: Estimate, gradient: Gradient | None) -> np.ndarray:
+    """Terms (n,) whose mean is the estimate, and whose spread is that of the estimate.
+
+    ``g(m) + Σ_k ∂g/∂m_k (c_k − m_k)`` for columns c_k of means m_k, shape (n_columns, n).
+    """
+    means = columns.mean(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # no weight at all: not a number
+        slopes = _slopes(columns, estimate) if gradient is None else gradient(*means)
+        return estimate(*means) + np.asarray(slopes) @ (columns - means[:, None])
+
+
+def _slopes(columns: np.ndarray, estimate: Estimate) -> list[float]:
+    """Central differences, with steps that are small against each mean or its error."""
+    means, spread = columns.mean(axis=1), columns.std(axis=1) / math.sqrt(columns.shape[1])
+    slopes = []
+    for k, scale in enumerate(np.maximum(np.abs(means), spread)):
+        step = np.zeros(len(means))
+        step[k] = np.cbrt(np.finfo(float).eps) * (scale if scale > 0 else 1.0)
+        ends = estimate(*(means + step)), estimate(*(means - step))
+        slopes.append(float(ends[0] - ends[1]) / (2 * step[k]))
+    return slopes

@@ -1,0 +1,123 @@
+"""The logs of K fits as tensors, cut into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..logs.feedback import BanditFeedback
+from ..objectives import Batch
+from .steps import StepInput, gather_rows
+
+# A q̂ of up to this many numbers is computed once; a larger one for each batch and tile.
+MAX_STORED_Q_HAT = 2**25
+
+
+class PredictsRows(Protocol):
+    """A reward model that was cross-fitted on the log itself."""
+
+    def predict_rows(self, rows: np.ndarray, items: np.ndarray | None = None) -> np.ndarray:
+        """Predictions for rows of the log, (m, n_actions) or (m, k)."""
+        ...
+
+    def predict_logged_item(self) -> np.ndarray:
+        """Predictions of every round for its own logged item, (n_rounds,)."""
+        ...
+
+
+class StackedLog:
+    """One row of each table a fit, or one row for all.
+
+    Attributes
+    ----------
+    context, action_context : tensors of shape (K or 1, n, features)
+    batch : Batch
+        Columns of shape (K or 1, n_rounds).
+    n_rounds, n_models : int
+    """
+
+    def __init__(
+        self, logs: Sequence[BanditFeedback], q_hats: Sequence[PredictsRows] | None
+    ) -> None:
+        self.n_models, self.n_rounds = len(logs), logs[0].n_rounds
+        self.context = _table([log.context for log in logs])
+        self.action_context = _table([log.action_context for log in logs])
+        clusters = [log.cluster_pscore for log in logs if log.cluster_pscore is not None]
+        self.batch = Batch(
+            _table([log.action for log in logs], np.int64),
+            _table([log.reward for log in logs]),
+            _table([log.pscore for log in logs]),
+            cluster_pscore=_table(clusters) if clusters else None,
+        )
+        self._q_hat: Callable[..., Tensor] | None = None
+        self._q_logged: Tensor | None = None
+        if q_hats is not None:
+            self._store(q_hats, logs[0].n_actions)
+
+    def batches(
+        self, batch_size: int, orders: Sequence[torch.Generator] | None
+    ) -> Iterator[StepInput]:
+        """One epoch, in the order of the log or in one that each model draws for itself."""
+        rows = torch.arange(self.n_rounds).expand(self.n_models, -1)
+        if orders is not None:
+            rows = torch.stack([torch.randperm(self.n_rounds, generator=g) for g in orders])
+        context, q_logged = gather_rows(self.context, rows), self._q_logged
+        columns = [None if c is None else gather_rows(c, rows) for c in self.batch]
+        if q_logged is not None:
+            q_logged = q_logged.gather(1, rows)
+        for start in range(0, self.n_rounds, batch_size):
+            part = (slice(None), slice(start, start + batch_size))
+            yield StepInput(
+                context[part],
+                Batch(*(None if c is None else c[part] for c in columns)),  # type: ignore[arg-type]
+                None if self._q_hat is None else partial(self._q_hat, rows[part]),
+                None if q_logged is None else q_logged[part],
+            )
+
+    def _store(self, of_fits: Sequence[PredictsRows], n_actions: int) -> None:
+        """Set `_q_hat`, from rows and items to predictions (K, B, m), and `_q_logged`."""
+        models = list({id(model): model for model in of_fits}.values())
+        which = torch.tensor([[models.index(model)] for model in of_fits])
+        if len(models) * self.n_rounds * n_actions > MAX_STORED_Q_HAT:
+            self._q_hat = partial(_predicted, of_fits, n_actions)
+            logged = torch.stack([_tensor(model.predict_logged_item()) for model in models])
+            self._q_logged = logged[which[:, 0]]
+            return
+        every_row = np.arange(self.n_rounds)
+        stored = torch.stack([_tensor(model.predict_rows(every_row)) for model in models])
+
+        def q_hat(rows: Tensor, items: Tensor | None) -> Tensor:
+            if items is None:
+                return stored[which, rows]
+            return stored[which[..., None], rows[..., None], items[:, None, :]]
+
+        actions = self.batch.action.expand(len(of_fits), -1)
+        self._q_hat = q_hat
+        self._q_logged = stored[which, torch.arange(self.n_rounds), actions]
+
+
+def _predicted(
+    models: Sequence[PredictsRows], n_actions: int, rows: Tensor, items: Tensor | None
+) -> Tensor:
+    """Predictions of each model for its rows and items, (K, B, m), made anew."""
+    if items is None:
+        items = torch.arange(n_actions)[None]
+    triples = zip(models, rows.numpy(), items.expand(len(rows), -1).numpy(), strict=True)
+    found = [_tensor(model.predict_rows(of_model, its)) for model, of_model, its in triples]
+    return found[0][None] if len(found) == 1 else torch.stack(found)
+
+
+def _table(columns: Sequence[np.ndarray], dtype: type = np.float32) -> Tensor:
+    """Stack one array a fit, or keep a single one if all are the same."""
+    if all(column is columns[0] for column in columns):
+        columns = columns[:1]
+    return torch.from_numpy(np.array(columns, dtype=dtype))
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(array, np.float32, "W"))

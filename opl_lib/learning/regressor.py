@@ -1,0 +1,189 @@
+"""Two towers that predict rewards: the reward model that the library makes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Self
+
+import numpy as np
+import torch
+
+from ..checks import warn_of_scale
+from ..logs.feedback import BanditFeedback, check_feedback
+from ..objectives import Objective, Regression, get_objective
+from ..protocols import RewardModel
+from .fit import Callback, Fit, NonFiniteLossError, new_policy
+from .loop import train
+from .settings import TwoTowerSettings
+
+
+@dataclass(eq=False)
+class TwoTowerRegressor(TwoTowerSettings):
+    """Predict the reward of every item from two towers, by a regression on the logged items.
+
+    Parameters
+    ----------
+    objective : {"auto", "regression", "squared_error", "mrdr"} or Regression
+        ``"auto"`` is the cross-entropy of ``"regression"`` for rewards in [0, 1], else
+        ``"squared_error"``.
+    epochs, batch_size, learning_rate, weight_decay : numbers
+        As in `OffPolicyLearner`, but for the default of `learning_rate`.
+    temperature : float
+        Of `policy_`; the prediction does not depend on it.
+    hidden, dim_embedding, towers, shuffle, progress, random_state
+        As in `OffPolicyLearner`.
+    catalogue, n_sampled
+        Not used: a regression sees only the logged items.
+
+    Attributes
+    ----------
+    policy_ : TwoTowerPolicy
+        The policy that scores items as the regression does: greedily, it shows the item with the
+        largest prediction.
+    objective_ : Regression
+        What was maximised.
+    history_ : dict of str to list of float
+        As in `OffPolicyLearner`.
+
+    Raises
+    ------
+    ValueError
+        At construction, in `set_params` or in `fit`, if a setting is out of range.
+    NonFiniteLossError
+        In `fit`, if the objective stops being finite.
+
+    Examples
+    --------
+    >>> import opl_lib as opl
+    >>> world = opl.SyntheticWorld(n_actions=4, dim_context=3, dim_action_context=2, random_state=0)
+    >>> log = world.sample(500, random_state=0)
+    >>> q_hat = opl.TwoTowerRegressor(epochs=2, hidden=(20,)).fit(log)
+    >>> q_hat.predict_reward(log.context, log.action_context).shape
+    (500, 4)
+    """
+
+    objective: str | Objective | Regression = "auto"
+    _: KW_ONLY
+    learning_rate: float = 1e-3
+
+    def check(self) -> None:
+        super().check()
+        if self.objective != "auto" and not isinstance(get_objective(self.objective), Regression):
+            raise ValueError(
+                f"objective {self.objective!r} learns a policy, not rewards; use 'auto', "
+                "'regression' or 'squared_error', or opl.OffPolicyLearner to learn a policy."
+            )
+
+    def fit(self, feedback: BanditFeedback, callback: Callback | None = None) -> Self:
+        """Learn from a log; `callback` is that of `OffPolicyLearner.fit`.
+
+        Parameters
+        ----------
+        feedback : BanditFeedback
+        callback : callable, optional
+
+        Returns
+        -------
+        TwoTowerRegressor
+            This object, fitted.
+        """
+        check_feedback(feedback)
+        warn_of_scale([feedback])
+        _train([self.start(feedback, callback)])
+        return self
+
+    def start(self, feedback: BanditFeedback, callback: Callback | None = None) -> Fit:
+        """Forget an earlier fit, and make ready to train."""
+        self.forget()
+        objective = self.objective
+        if objective == "auto":
+            in_range = feedback.reward.min() >= 0 and feedback.reward.max() <= 1
+            objective = "regression" if in_range else "squared_error"
+        self.objective_ = get_objective(objective)
+        self.objective_.check_log(feedback)
+        policy = new_policy(self, feedback)
+        fit = Fit(feedback, policy, self.objective_, self, callback=callback)
+        self.policy_, self.history_ = fit.policy, fit.history
+        return fit
+
+    def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        """Predicted reward of every item.
+
+        Parameters
+        ----------
+        context : array of shape (n, dim_context)
+        action_context : array of shape (n_actions, dim_action_context)
+
+        Returns
+        -------
+        array of shape (n, n_actions)
+
+        Raises
+        ------
+        ValueError
+            If the regressor is not fitted.
+        """
+        scores = self._fitted().policy_.scores(context, action_context)
+        return self.objective_.to_reward(torch.from_numpy(scores)).numpy()
+
+    def predictor(
+        self, context: np.ndarray, action_context: np.ndarray
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Encode contexts and items once; return a function to the predicted rewards of some.
+
+        Parameters
+        ----------
+        context : array of shape (n, dim_context)
+        action_context : array of shape (n_actions, dim_action_context)
+
+        Returns
+        -------
+        callable
+            From row numbers, shape (m,), and item numbers, shape (k,), to predictions (m, k).
+
+        Raises
+        ------
+        ValueError
+            If the regressor is not fitted.
+        """
+        policy, to_reward = self._fitted().policy_, self.objective_.to_reward
+        u, v = policy.embed_context(context), policy.embed_items(action_context)
+
+        def predict(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+            return to_reward(torch.from_numpy(u[rows] @ v[items].T)).numpy()
+
+        return predict
+
+    def _fitted(self) -> Self:
+        if not hasattr(self, "policy_"):
+            raise ValueError("this regressor is not fitted; call fit(feedback) first.")
+        return self
+
+
+def fit_reward_models(models: Sequence[RewardModel], logs: Sequence[BanditFeedback]) -> None:
+    """Fit each model to its log; regressors of two towers, with the library's fit, side by side."""
+    together = []
+    for model, log in zip(models, logs, strict=True):
+        if isinstance(model, TwoTowerRegressor) and type(model).fit is TwoTowerRegressor.fit:
+            together.append(model.start(log))
+        else:
+            model.fit(log)
+    _train(together)
+
+
+def _train(fits: Sequence[Fit]) -> None:
+    train(fits)
+    raise_if_failed(fits)
+
+
+def raise_if_failed(fits: Sequence[Fit], names: Sequence[str] | None = None) -> None:
+    """Raise NonFiniteLossError if a fit failed, and say which."""
+    failed = [number for number, fit in enumerate(fits) if fit.error is not None]
+    if not failed:
+        return
+    others = f" Fits that failed: {len(failed)} of {len(fits)}." if len(failed) > 1 else ""
+    error = NonFiniteLossError(f"{fits[failed[0]].error}{others}")
+    if names is not None:
+        error.add_note(f"This came from {', '.join(names[number] for number in failed)}.")
+    raise error

@@ -1,0 +1,100 @@
+"""Fits side by side: each made ready, given its reward model, and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..checks import warn_of_scale
+from ..logs.feedback import BanditFeedback, check_feedback
+from ..objectives import Objective, get_objective
+from .cross_fitting import CrossFittedRewardModel, cross_fit_many
+from .fit import Callback, Fit, NonFiniteLossError, new_policy
+from .loop import train
+from .regressor import TwoTowerRegressor, raise_if_failed
+
+
+def fit_side_by_side(
+    learners: Sequence[Any],
+    feedbacks: Sequence[BanditFeedback],
+    callbacks: Sequence[Callback | None],
+    names: Sequence[str] | None = None,
+) -> None:
+    """What `fit` and `fit_many` do; the learners are `OffPolicyLearner` or `TwoTowerRegressor`."""
+    called: Sequence[str | None] = [None] * len(learners) if names is None else names
+    fits = []
+    for learner, log, callback, name in zip(learners, feedbacks, callbacks, called, strict=True):
+        with named(name):
+            check_feedback(log)
+            start = _start if not isinstance(learner, TwoTowerRegressor) else type(learner).start
+            fits.append(start(learner, log, callback))
+    warn_of_scale(feedbacks)
+    _add_reward_models(learners, fits, called)
+    train([fit for fit in fits if fit.error is None])
+    raise_if_failed(fits, names)
+
+
+def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) -> Fit:
+    """Forget an earlier fit, and make ready to train, but for the reward model."""
+    learner.forget()
+    objective = get_objective(learner.objective)
+    objective.check_log(feedback)
+    fit = Fit(feedback, new_policy(learner, feedback), objective, learner, callback=callback)
+    _ = fit.way  # a catalogue that the objective does not allow is an error now, not after q̂
+    learner.objective_, learner.policy_, learner.history_ = objective, fit.policy, fit.history
+    return fit
+
+
+def _add_reward_models(
+    learners: Sequence[Any], fits: Sequence[Fit], names: Sequence[str | None]
+) -> None:
+    """Give each fit its q̂: fitted side by side, or as it was given if it is cross-fitted."""
+    to_fit = []
+    for learner, fit, name in zip(learners, fits, names, strict=True):
+        if not isinstance(fit.objective, Objective) or "q_hat" not in fit.objective.needs:
+            continue
+        given = learner.reward_model
+        if not isinstance(given, CrossFittedRewardModel):
+            model = learner.default_reward_model() if given is None else given
+            to_fit.append((learner, fit, model))
+            continue
+        with named(name):
+            if not given.is_for(fit.feedback):
+                raise ValueError(
+                    "reward_model was cross-fitted on another log, of "
+                    f"{given.feedback.n_rounds:,} rounds. Pass one that opl.cross_fit made of this "
+                    "very log, or an unfitted one."
+                )
+        learner.reward_model_ = fit.q_hat = given
+    try:
+        _cross_fit(to_fit)
+    except NonFiniteLossError:  # of some; the others go on
+        for each in to_fit:
+            try:
+                _cross_fit([each])
+            except NonFiniteLossError as error:
+                what, _, _ = str(error).partition(" policy_ holds")
+                each[1].error = f"the reward model failed: {what} policy_ is not trained."
+
+
+def _cross_fit(to_fit: Sequence[tuple[Any, Fit, Any]]) -> None:
+    fitted = cross_fit_many(
+        [model for _, _, model in to_fit],
+        [fit.feedback for _, fit, _ in to_fit],
+        [learner.n_folds for learner, _, _ in to_fit],
+        [int(learner.random_state) for learner, _, _ in to_fit],
+    )
+    for (learner, fit, _), q_hat in zip(to_fit, fitted, strict=True):
+        learner.reward_model_ = fit.q_hat = q_hat
+
+
+@contextmanager
+def named(name: str | None) -> Iterator[None]:
+    """Say in an error which learner it came from."""
+    try:
+        yield
+    except Exception as error:
+        if name is not None:
+            error.add_note(f"This came from {name}.")
+        raise

@@ -1,0 +1,147 @@
+"""Candidates of a selection: what may be one, how they learn and how they are served."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from ..checks import check_number
+from ..evaluation.estimators import Estimator
+from ..learning.learner import fit_many
+from ..learning.regressor import TwoTowerRegressor
+from ..logs.feedback import BanditFeedback, check_feedback
+from ..protocols import (
+    FittedLearner,
+    HasTemperature,
+    Learner,
+    Policy,
+    PolicyLike,
+    PredictsReward,
+    RewardModel,
+)
+from .judge import LOGGING
+
+Parts = tuple[BanditFeedback, BanditFeedback, BanditFeedback]
+
+
+def fit_all(
+    candidates: Mapping[str, Any],
+    estimator: Estimator,
+    reward_model: RewardModel | None,
+    to_fit: BanditFeedback,
+) -> tuple[dict[str, PolicyLike], PredictsReward | None]:
+    """Copies of all that learns, fitted side by side: every candidate's policy, and q̂."""
+    if not isinstance(reward_model, RewardModel | None):
+        raise TypeError(
+            "reward_model must have fit(feedback) and predict_reward(context, action_context); got "
+            f"{type(reward_model).__name__}. Wrap a scikit-learn estimator in "
+            "opl.SklearnRewardModel, a model that is fitted already in opl.FittedRewardModel."
+        )
+    learners = {
+        name: copy.deepcopy(candidate)
+        for name, candidate in candidates.items()
+        if isinstance(candidate, Learner)
+    }
+    models = {f"candidate {name!r}": learner for name, learner in learners.items()}
+    q_hat = None
+    if estimator.needs_reward_model:
+        q_hat = TwoTowerRegressor() if reward_model is None else copy.deepcopy(reward_model)
+        models["the reward model"] = q_hat
+    fit_many(list(models.values()), [to_fit] * len(models), names=list(models))
+    learned: dict[str, PolicyLike] = dict(candidates)
+    for name, learner in learners.items():
+        if not isinstance(learner, FittedLearner):
+            raise TypeError(
+                f"candidate {name!r} has no policy_ after fit(feedback); a learner keeps there "
+                "what it learned."
+            )
+        learned[name] = learner.policy_
+    return learned, q_hat
+
+
+def serve(learned: Mapping[str, PolicyLike], taus: tuple[float, ...]) -> dict[str, PolicyLike]:
+    """Every policy at every temperature, if it has one."""
+    policies: dict[str, PolicyLike] = {}
+    for name, policy in learned.items():
+        served = {name: policy}
+        if taus and _has_temperature(policy):
+            served = {f"{name} @ {tau:g}": policy.at_temperature(tau) for tau in taus}
+        for each in served:
+            if each in policies:
+                raise ValueError(f"two candidates are called {each!r}; rename one.")
+        policies |= served
+    return policies
+
+
+def _has_temperature(policy: Any) -> TypeGuard[HasTemperature]:
+    return isinstance(policy, HasTemperature) and policy.temperature is not None
+
+
+def most_policies(candidates: Mapping[str, Any], taus: tuple[float, ...]) -> int:
+    """How many are judged, if every learner learns a policy that has a temperature."""
+    return sum(
+        max(1, len(taus)) if isinstance(each, Learner) or _has_temperature(each) else 1
+        for each in candidates.values()
+    )
+
+
+def parts(
+    feedback: BanditFeedback | Sequence[BanditFeedback],
+    fractions: Sequence[float] = (0.5, 0.25, 0.25),
+    random_state: int = 0,
+) -> Parts:
+    """Three logs, to fit, select and report on: those given, or a random split of one."""
+    if isinstance(feedback, Sequence):
+        if len(feedback) != 3:
+            raise ValueError(
+                "feedback must be one log or three, to fit, select and report on; "
+                f"got {len(feedback)}."
+            )
+        for log in feedback:
+            check_feedback(log)
+        to_fit, to_select, to_report = feedback
+        return to_fit, to_select, to_report
+    check_feedback(feedback)
+    shares = np.asarray(fractions, dtype=float)
+    if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-9:
+        raise ValueError(
+            f"fractions must be three shares above 0 with sum 1, such as (0.5, 0.25, 0.25); "
+            f"got {fractions!r}."
+        )
+    _, selection, report = shares
+    to_fit, held_out = feedback.split(selection + report, random_state)
+    return to_fit, *held_out.split(report / (selection + report), random_state + 1)
+
+
+def check_candidates(candidates: Any) -> None:
+    if not isinstance(candidates, Mapping) or len(candidates) == 0:
+        raise ValueError(
+            "candidates must be a mapping from names to learners or policies, with at least one; "
+            f"got {candidates!r}."
+        )
+    for name, candidate in candidates.items():
+        if not isinstance(name, str):
+            raise ValueError(f"candidates must have names that are strings; got {name!r}.")
+        if name == LOGGING:
+            raise ValueError("'logging' is the policy that made the log; rename the candidate.")
+        if not (isinstance(candidate, Learner | Policy) or callable(candidate)):
+            raise TypeError(
+                f"candidate {name!r} is neither a learner with fit(feedback) nor a policy with "
+                f"predict_proba(context, action_context); got {type(candidate).__name__}."
+            )
+
+
+def check_temperatures(temperatures: Any) -> tuple[float, ...]:
+    if temperatures is None:
+        return ()
+    if not isinstance(temperatures, Sequence | np.ndarray) or len(temperatures) == 0:
+        raise ValueError(
+            f"temperatures must be a sequence such as [1, 0], or None; got {temperatures!r}."
+        )
+    for number, tau in enumerate(temperatures):
+        check_number(f"temperatures[{number}]", tau, Real, least=0)
+    return tuple(dict.fromkeys(float(tau) for tau in temperatures))

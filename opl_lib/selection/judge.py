@@ -1,0 +1,116 @@
+"""How a policy is judged: by a lower bound of its gain over the logging policy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..checks import check_number
+from ..evaluation.estimators import Estimator
+from ..evaluation.evaluate import check_bounded, check_confidence, estimate
+from ..evaluation.intervals import Interval
+from ..evaluation.terms import Terms
+from ..logs.feedback import BanditFeedback
+from ..logs.support import is_off_one
+from ..logs.units import Units
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOGGING = "logging"
+MIN_ESS = 10.0
+_AVG = Estimator("avg")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What policies are judged by; see `select`. Checked when it is made."""
+
+    estimator: Estimator
+    confidence: float
+    min_ess: float
+    interval: Interval
+
+    def __post_init__(self) -> None:
+        if not self.estimator.weighs:
+            raise ValueError(
+                f"estimator {str(self.estimator)!r} has no error to bound; use 'snips' or 'dr', "
+                "say."
+            )
+        check_confidence(self.confidence)
+        check_number("min_ess", self.min_ess, Real, least=0)
+
+    def check(self, n_candidates: int, units: Units) -> None:
+        """Raise unless so many can be judged on rounds like these: to be asked before any fit."""
+        self.interval.check((1 - self.confidence) / n_candidates, units)
+        check_bounded(self.estimator, self.interval, units.n_rows)
+
+    def row(self, terms: Terms, n_candidates: int = 1) -> tuple[dict[str, Any], str]:
+        """A policy in numbers, one of so many, and why its bound means nothing; empty if it does.
+
+        The bounds of all candidates hold together with probability `confidence`.
+        """
+        row = self._row(self.estimator, terms, n_candidates)
+        reason = self._why_not(terms, row["lower_bound"])
+        return {**row, "eligible": not reason}, reason
+
+    def logging_row(self, feedback: BanditFeedback, n_candidates: int = 1) -> dict[str, Any]:
+        """The logging policy among the candidates: it gains nothing, surely."""
+        return {**self._row(_AVG, _logging_terms(feedback), n_candidates), "eligible": True}
+
+    def report(self, terms: Terms | None, feedback: BanditFeedback) -> pd.DataFrame:
+        """What a policy of these terms, or the logging policy, and its gain are worth."""
+        import pandas as pd
+
+        estimator = _AVG if terms is None else self.estimator
+        terms = _logging_terms(feedback) if terms is None else terms
+        tail = (1 - self.confidence) / 2
+        rows = {
+            "policy": estimate(estimator, terms, self.interval, tail),
+            LOGGING: estimate(_AVG, terms, self.interval, tail),
+            "difference": estimate(estimator, terms.against_logging(), self.interval, tail),
+        }
+        columns = ["value", "std_error", "ci_lower", "ci_upper"]
+        return pd.DataFrame.from_dict(rows, orient="index")[columns]
+
+    def _row(self, estimator: Estimator, terms: Terms, n_candidates: int) -> dict[str, Any]:
+        how, tail = self.interval, (1 - self.confidence) / n_candidates
+        gain = estimator.sample(terms.against_logging(), how.reward_range, how.max_weight)
+        return {
+            "policy_value": estimator.sample(terms).value,
+            "difference": gain.value,
+            "std_error": gain.standard_error,
+            "lower_bound": how.bounds(gain, tail)[0],
+            "ess_change": terms.ess_change,
+            **terms.diagnostics,
+        }
+
+    def _why_not(self, terms: Terms, bound: float) -> str:
+        weight, units = float(terms.weight.mean()), terms.units
+        error = units.standard_error(terms.weight)
+        if is_off_one(weight, error):
+            return (
+                f"the mean weight is {weight:.3g} (standard error {error:.2g}) and should be 1: a "
+                "wrong pscore, or a policy on items that the log cannot show. Check "
+                "feedback.support_report(), estimate the propensities "
+                "(opl.estimate_propensities), or stay close to the logging policy "
+                "(opl.regularised)"
+            )
+        if terms.ess_change < self.min_ess:
+            return (
+                f"the effective {units.name}s of the change are {terms.ess_change:.3g}, below "
+                f"min_ess={self.min_ess:g}, of {len(units):,} that judge. Let more judge, lower "
+                "min_ess, or stay close to the logging policy (opl.regularised)"
+            )
+        if math.isnan(bound):
+            return "the bound is not a number. Let more rounds judge, or take estimator='ips'"
+        return ""
+
+
+def _logging_terms(feedback: BanditFeedback) -> Terms:
+    """The logging policy weighs each of its own rows by 1."""
+    return Terms(feedback.reward, np.ones(feedback.n_rounds), units=feedback.units)

@@ -1,0 +1,248 @@
+"""What policies are worth where the expected reward is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..checks import integers, row_chunks
+from ..protocols import PolicyLike, action_probabilities, for_items
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class KnownRewards:
+    """Items and contexts whose expected reward is known: the half of `World` that judges."""
+
+    action_context: np.ndarray
+    eval_context: np.ndarray
+    logging_policy: PolicyLike
+
+    def reward_probability(self, context: np.ndarray) -> np.ndarray:
+        """To be written by a subclass: ``q(x, a)`` of all items, (n, n_actions).
+
+        Ask `expected_reward`, which checks its arguments.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define reward_probability(context).")
+
+    def reward_probability_of(self, context: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """May be written by a subclass: ``q(x, a)`` of given items, without going through all.
+
+        `action` has shape (n,) or (n, k), and so has what is returned.
+        """
+        q = self.reward_probability(context)
+        columns = action if action.ndim == 2 else action[:, None]
+        return np.take_along_axis(q, columns, axis=1).reshape(action.shape)
+
+    @property
+    def n_actions(self) -> int:
+        """Number of items."""
+        return len(self.action_context)
+
+    @property
+    def dim_context(self) -> int:
+        """Number of context features."""
+        return self.eval_context.shape[1]
+
+    def expected_reward(self, context: np.ndarray, action: np.ndarray | None = None) -> np.ndarray:
+        """The true ``q(x, a)``, the probability of a reward.
+
+        Parameters
+        ----------
+        context : array of shape (n, dim_context)
+        action : integer array of shape (n,) or (n, k), optional
+            Items to ask about in each context; all items if not given.
+
+        Returns
+        -------
+        array of the shape of `action`, or (n, n_actions), in [0, 1]
+            All items of many contexts are large: ask for a few rows at a time.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, or an item is not a row number of `action_context`.
+        """
+        context = np.asarray(context)
+        if context.ndim != 2 or context.shape[1] != self.dim_context:
+            raise ValueError(
+                f"context must have shape (n, {self.dim_context}) in this world; "
+                f"got {context.shape}."
+            )
+        if action is not None:
+            action = np.asarray(action)
+            if action.ndim not in (1, 2) or len(action) != len(context):
+                raise ValueError(
+                    f"action must have shape (n,) or (n, k), with n = {len(context)} contexts; "
+                    f"got {action.shape}."
+                )
+            integers("action", action.ravel())
+            if action.size and not 0 <= action.min() <= action.max() < self.n_actions:
+                raise ValueError(
+                    f"action must be in [0, {self.n_actions - 1}], a row number of action_context; "
+                    f"got {action.min()} to {action.max()}."
+                )
+        if action is None:
+            return self.reward_probability(context)
+        return self.reward_probability_of(context, action)
+
+    def policy_value(self, policy: PolicyLike, context: np.ndarray | None = None) -> float:
+        """The true value ``V(π)``: exact over items and rewards, averaged over fixed contexts.
+
+        All policies are compared on the same contexts, so differences between them carry far less
+        error than the values themselves.
+
+        Parameters
+        ----------
+        policy : policy
+            An object with ``predict_proba(context, action_context)``, or a function of the same
+            arguments, that returns probabilities of shape (n, n_actions).
+        context : array of shape (n, dim_context), optional
+            Contexts to average over; `eval_context` if not given.
+
+        Returns
+        -------
+        float in [0, 1]
+        """
+        policy = for_items(policy, self.action_context)
+        context = self.eval_context if context is None else context
+        total = 0.0
+        for rows in row_chunks(len(context), self.n_actions):
+            q = self.expected_reward(context[rows])
+            total += (action_probabilities(policy, context[rows], self.action_context) * q).sum()
+        return float(total / len(context))
+
+    def value_by_group(
+        self, policy: PolicyLike, group: np.ndarray, context: np.ndarray | None = None
+    ) -> pd.DataFrame:
+        """The true value of a policy, split over groups of items, such as old and new ones.
+
+        Parameters
+        ----------
+        policy : policy
+            As in `policy_value`.
+        group : array of shape (n_actions,)
+            A label for each item.
+        context : array of shape (n, dim_context), optional
+            Contexts to average over; `eval_context` if not given.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a group: ``share``, how often the policy shows an item of it; ``value``, what it
+            earns there, ``E[Σ_{a in group} π(a|x) q(x, a)]``; and ``mean_reward``, their ratio
+            (NaN if the group is never shown). The shares sum to 1 and the values to `policy_value`.
+
+        Examples
+        --------
+        >>> import opl_lib as opl
+        >>> world = opl.SyntheticWorld(n_actions=8, random_state=0).with_new_items(2)
+        >>> world.value_by_group(opl.uniform(), world.is_new).share.round(3).to_dict()
+        {False: 0.8, True: 0.2}
+        """
+        import pandas as pd
+
+        group = np.asarray(group)
+        if group.shape != (self.n_actions,):
+            raise ValueError(
+                f"group must hold one label an item, shape ({self.n_actions},); got {group.shape}."
+            )
+        policy = for_items(policy, self.action_context)
+        context = self.eval_context if context is None else context
+        share, value = np.zeros(self.n_actions), np.zeros(self.n_actions)
+        for rows in row_chunks(len(context), self.n_actions):
+            pi = action_probabilities(policy, context[rows], self.action_context)
+            share += pi.sum(axis=0)
+            value += (pi * self.expected_reward(context[rows])).sum(axis=0)
+        table = pd.DataFrame({"share": share, "value": value}) / len(context)
+        table = table.groupby(pd.Index(group, name="group")).sum()
+        table["mean_reward"] = (table["value"] / table["share"]).where(table["share"] > 0)
+        return table
+
+    def list_value(
+        self, items: np.ndarray, user: str = "cascade", context: np.ndarray | None = None
+    ) -> float:
+        """The true value of showing, or of proposing, several items in each context.
+
+        Parameters
+        ----------
+        items : integer array of shape (n, k)
+            The list of each context, best first and without repetition, such as
+            ``policy.top_k(world.eval_context, world.action_context, k)``.
+        user : {"cascade", "best"}
+            ``"cascade"``: the user looks from the top and takes the first item that pleases, each
+            on its own with probability q, so that a list earns ``1 − Π_j (1 − q(x, a_j))``.
+            ``"best"``: a second stage that knows q serves the best of the list, which earns
+            ``max_j q(x, a_j)``. A second stage of your own picks one item of each list: the value
+            of these lists of one is that of the two stages together.
+        context : array of shape (n, dim_context), optional
+            The contexts of the lists; `eval_context` if not given.
+
+        Returns
+        -------
+        float in [0, 1]
+
+        References
+        ----------
+        Craswell et al., "An experimental comparison of click position-bias models", WSDM 2008 (the
+        cascade model).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import opl_lib as opl
+        >>> world = opl.SyntheticWorld(n_actions=8, n_eval_contexts=100, random_state=0)
+        >>> everything = np.tile(np.arange(8), (100, 1))
+        >>> best = world.list_value(everything, user="best")
+        >>> bool(np.isclose(best, world.reference_values()["optimum"]))
+        True
+        """
+        items = np.asarray(items)
+        context = self.eval_context if context is None else context
+        if user not in ("cascade", "best"):
+            raise ValueError(f"user must be 'cascade' or 'best'; got {user!r}.")
+        if items.ndim != 2 or len(items) != len(context) or items.shape[1] == 0:
+            raise ValueError(
+                f"items must have shape (n, k), a list for each of the {len(context)} contexts; "
+                f"got {items.shape}."
+            )
+        repeats = (np.diff(np.sort(items, axis=1), axis=1) == 0).any(axis=1)
+        if repeats.any():
+            row = int(np.argmax(repeats))
+            raise ValueError(f"items: the list of row {row} shows an item twice: {items[row]}.")
+        q = self._expected_reward_by_rows(context, items)
+        earned = q.max(axis=1) if user == "best" else 1 - (1 - q).prod(axis=1)
+        return float(earned.mean())
+
+    def reference_values(self) -> dict[str, float]:
+        """The four lines every figure of policy values needs.
+
+        Returns
+        -------
+        dict
+            ``"logging"``: the value of the logging policy. ``"uniform"``: that of showing every
+            item alike. ``"best_constant_item"``: that of the best item for everyone.
+            ``"optimum"``: that of the best item for each context.
+        """
+        logging, optimum, item_values = 0.0, 0.0, np.zeros(self.n_actions)
+        for rows in row_chunks(len(self.eval_context), self.n_actions):
+            context = self.eval_context[rows]
+            q = self.expected_reward(context)
+            pi_0 = action_probabilities(self.logging_policy, context, self.action_context)
+            logging += (pi_0 * q).sum()
+            optimum += q.max(axis=1).sum()
+            item_values += q.sum(axis=0)
+        n = len(self.eval_context)
+        return {
+            "logging": float(logging / n),
+            "uniform": float((item_values / n).mean()),
+            "best_constant_item": float((item_values / n).max()),
+            "optimum": float(optimum / n),
+        }
+
+    def _expected_reward_by_rows(self, context: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """``q(x, a)`` of given items only, a few rows at a time."""
+        chunks = row_chunks(len(context), self.dim_context * action[0].size)
+        return np.concatenate([self.expected_reward(context[r], action[r]) for r in chunks])

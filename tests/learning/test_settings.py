@@ -1,0 +1,184 @@
+"""Settings, in scikit-learn's form."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from learning.learners import ARCHITECTURES, make_learner, probabilities, with_columns
+from sklearn.base import clone
+
+import opl_lib as opl
+from opl_lib.objectives import OBJECTIVES
+
+every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+
+BAD_SETTINGS = [
+    ({"objective": "IPS"}, "objective must be one of .* got 'IPS'"),
+    ({"objective": None}, "objective must be one of"),
+    ({"objective": 3}, "an opl.Objective or a function of .*got 3"),
+    ({"objective": "mips"}, r"One with settings is made of them, for example .*opl\.mips\(cluster"),
+    ({"objective": opl.mips}, r"One with settings is made of them, for .*opl\.mips\(cluster"),
+    ({"objective": opl.clipped_ips}, r"One with settings .*opl\.clipped_ips\(max_weight=5\)"),
+    ({"catalogue": "all"}, r"catalogue must be one of \('auto', .*got 'all'"),
+    ({"n_sampled": 0}, "n_sampled must be an integer of at least 1; got 0"),
+    ({"epochs": 0}, "epochs must be an integer of at least 1; got 0"),
+    ({"epochs": 1.5}, "epochs must be an integer of at least 1; got 1.5"),
+    ({"epochs": True}, "epochs must be an integer of at least 1; got True"),
+    ({"epochs": "10"}, "epochs must be an integer of at least 1; got '10'"),
+    ({"batch_size": 0}, "batch_size must be an integer of at least 1; got 0"),
+    ({"batch_size": None}, "batch_size must be an integer of at least 1; got None"),
+    ({"n_folds": 0}, "n_folds must be an integer of at least 1; got 0"),
+    ({"dim_embedding": 0}, "dim_embedding must be an integer of at least 1; got 0"),
+    ({"hidden": (8, 0)}, r"hidden\[1\] must be an integer of at least 1; got 0"),
+    ({"hidden": (8.0,)}, r"hidden\[0\] must be an integer of at least 1; got 8.0"),
+    ({"hidden": 8}, "hidden must be a .*got 8"),
+    ({"hidden": None}, "hidden must be a .*got None"),
+    ({"learning_rate": 0}, "learning_rate must be a finite number above 0; got 0"),
+    ({"learning_rate": -1e-3}, "learning_rate must be a finite number above 0; got -0.001"),
+    ({"learning_rate": float("nan")}, "learning_rate must be a finite number above 0; got nan"),
+    ({"learning_rate": float("inf")}, "learning_rate must be a finite number above 0; got inf"),
+    ({"learning_rate": "fast"}, "learning_rate must be a finite number above 0; got 'fast'"),
+    ({"weight_decay": -1e-6}, "weight_decay must be a finite number of at least 0; got -1e-06"),
+    ({"temperature": 0}, "temperature must be a finite number above 0; got 0"),
+    ({"temperature": -1}, "temperature must be a finite number above 0; got -1"),
+    ({"random_state": -1}, "random_state must be an integer of at least 0; got -1"),
+    ({"random_state": None}, "random_state must be an integer of at least 0; got None"),
+    ({"towers": torch.nn.Linear(2, 2)}, "towers must be a TwoTower or None; got Linear"),
+]
+
+
+@pytest.mark.parametrize(("setting", "message"), BAD_SETTINGS)
+def test_bad_settings_are_rejected_by_the_constructor(setting, message):
+    with pytest.raises(ValueError, match=message):
+        opl.OffPolicyLearner(**setting)
+    if "n_folds" not in setting:
+        with pytest.raises(ValueError, match=message):
+            opl.TwoTowerRegressor(**setting)
+
+
+@pytest.mark.parametrize(("setting", "message"), BAD_SETTINGS)
+def test_bad_settings_in_set_params_change_nothing(setting, message):
+    learner = make_learner("ips")
+    before = learner.get_params()
+    with pytest.raises(ValueError, match=message):
+        learner.set_params(**{"shuffle": False, **setting})
+    assert learner.get_params() == before
+
+
+def test_set_params_names_the_settings_there_are():
+    with pytest.raises(
+        ValueError, match=r"'lr' is not a setting; the settings are .*learning_rate"
+    ):
+        make_learner().set_params(lr=1e-3)
+
+
+@pytest.mark.parametrize("bad", [{"shuffle": "no"}, {"shuffle": None}, {"progress": "yes"}])
+def test_switches_are_true_or_false(bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be True"):
+        opl.OffPolicyLearner(**bad)
+
+
+@pytest.mark.parametrize("edge", [{"weight_decay": 0}, {"hidden": ()}, {"random_state": 0}])
+def test_edges_of_the_allowed_range_are_good(edge):
+    opl.OffPolicyLearner(**edge)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", np.int64(2)),
+        ("batch_size", np.int64(50)),
+        ("hidden", (np.int64(8),)),
+        ("hidden", [8]),
+        ("hidden", np.array([8])),
+        ("dim_embedding", np.int64(4)),
+        ("random_state", np.int64(0)),
+        ("n_folds", np.int64(2)),
+        ("learning_rate", np.float64(1e-2)),
+        ("temperature", np.float64(1.0)),
+        ("weight_decay", np.float32(1e-6)),
+    ],
+)
+def test_numbers_of_numpy_do_what_numbers_of_python_do(name, value, small_log, tmp_path):
+    plain = value.item() if isinstance(value, np.generic) else (8,)
+    numpy_learner = make_learner("dr", **{name: value}).fit(small_log)
+    plain_learner = make_learner("dr", **{name: plain}).fit(small_log)
+    np.testing.assert_array_equal(
+        probabilities(numpy_learner, small_log), probabilities(plain_learner, small_log)
+    )
+    numpy_learner.policy_.save(tmp_path / "policy")
+    opl.TwoTowerPolicy.load(tmp_path / "policy")
+
+
+@every_architecture
+@every_objective
+def test_scikit_learn_clones_a_learner_without_what_it_learned(objective, architecture, small_log):
+    learner = make_learner(objective, architecture).fit(small_log)
+    copied = clone(learner)
+    assert not hasattr(copied, "policy_")
+    assert {name: repr(value) for name, value in copied.get_params().items()} == {
+        name: repr(value) for name, value in learner.get_params().items()
+    }
+    np.testing.assert_array_equal(
+        probabilities(copied.fit(small_log), small_log), probabilities(learner, small_log)
+    )
+
+
+def test_get_params_and_set_params_round_trip():
+    settings = make_learner("dr", "custom", n_folds=3, random_state=5).get_params()
+    other = opl.OffPolicyLearner()
+    assert other.set_params(**settings) is other
+    assert other.get_params() == settings
+
+
+def test_settings_are_stored_as_given():
+    hidden = [4, 4]
+    assert opl.OffPolicyLearner(hidden=hidden).hidden is hidden
+
+
+def test_settings_after_the_objective_go_by_name():
+    for kind, objective in ((opl.OffPolicyLearner, "ips"), (opl.TwoTowerRegressor, "auto")):
+        with pytest.raises(TypeError, match="positional"):
+            kind(objective, 10)
+
+
+# ---- subclasses with settings of their own
+
+
+@dataclass(eq=False)
+class Bonus(opl.OffPolicyLearner):
+    """Learns from rewards with a bonus."""
+
+    bonus: float = 0.0
+    lambda_: float = 1.0
+
+    def fit(self, feedback, callback=None):
+        log = with_columns(feedback, reward=feedback.reward + self.bonus * self.lambda_)
+        return super().fit(log, callback)
+
+
+def test_a_subclass_has_its_setting_beside_the_others():
+    learner = Bonus("ips", bonus=0.5, epochs=3)
+    assert learner.get_params()["bonus"] == 0.5 and learner.get_params()["epochs"] == 3
+    assert learner.set_params(bonus=2.0, epochs=4) is learner
+    assert (learner.bonus, learner.epochs, learner.objective) == (2.0, 4, "ips")
+    copied = clone(learner)
+    assert type(copied) is Bonus and copied.get_params() == learner.get_params()
+    with pytest.raises(ValueError, match=r"'bonsu' is not a setting; the settings are .*'bonus'"):
+        learner.set_params(bonsu=1)
+    with pytest.raises(ValueError, match="epochs must be"):
+        learner.set_params(bonus=3.0, epochs=0)
+    assert learner.bonus == 2.0
+
+
+def test_the_fit_of_a_subclass_keeps_its_settings(small_log):
+    settings = {"epochs": 2, "hidden": (8,), "dim_embedding": 4, "learning_rate": 1e-2}
+    learner = Bonus("ips", bonus=0.5, lambda_=2.0, **settings)
+    for _ in range(2):
+        learner.fit(small_log)
+        assert (learner.bonus, learner.lambda_) == (0.5, 2.0)
+    log = with_columns(small_log, reward=small_log.reward + 1)
+    plain = opl.OffPolicyLearner("ips", **settings).fit(log)
+    np.testing.assert_array_equal(probabilities(learner, log), probabilities(plain, log))
