@@ -51,9 +51,10 @@ def climb(vectors: Sequence[Sequence[Tensor]], n_steps: Tensor, rate: float, dec
             maximize=True,
         )
         return
+    rest = [1 - beta ** float(n_steps) for beta in _BETAS]  # in double precision
     for weights, gradient, mean, square in zip(*vectors, strict=True):
         gradient = decay * weights - gradient
         mean.lerp_(gradient, 1 - _BETAS[0])
         square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-        spread = square.div(1 - _BETAS[1] ** n_steps).sqrt_().add_(_EPS)
-        weights.sub_(mean.div(1 - _BETAS[0] ** n_steps).div_(spread), alpha=rate)
+        spread = square.div(rest[1]).sqrt_().add_(_EPS)
+        weights.sub_(mean.div(rest[0]).div_(spread), alpha=rate)

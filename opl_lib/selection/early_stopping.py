@@ -152,7 +152,11 @@ class EarlyStopping:
 
         def look(policy: Any) -> dict[str, float]:
             nonlocal best, reason
-            numbers = dict(callback(policy) or {}) if callback is not None else {}
+            numbers, stopped = {}, False
+            try:
+                numbers = dict(callback(policy) or {}) if callback is not None else {}
+            except StopFit:
+                stopped = True
             if "held_out" in numbers:
                 raise ValueError("'held_out' is what history_ calls the bound; rename the number.")
             row, reason = judge.row(policy_terms(policy, to_judge, q_hat))
@@ -164,6 +168,8 @@ class EarlyStopping:
                 self.best_epoch_ = best = len(bounds) - 1
                 self.policy_ = copy.deepcopy(policy)
             elif self.patience is not None and len(bounds) > best + self.patience:
+                stopped = True
+            if stopped:
                 raise StopFit
             return numbers
 

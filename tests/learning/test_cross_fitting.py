@@ -205,6 +205,36 @@ def test_a_copy_is_the_object_itself_and_holds_no_second_log(small_log):
     assert copied.reward_model_.feedback is small_log
 
 
+class Marked(opl.TwoTowerRegressor):
+    """A subclass that notes its calls."""
+
+    calls = 0
+
+    def fit(self, feedback, callback=None):
+        Marked.calls += 1
+        return super().fit(feedback, callback)
+
+
+def test_the_fit_of_a_subclass_is_called(small_log, monkeypatch):
+    settings = {"epochs": 1, "hidden": (4,), "dim_embedding": 2}
+    monkeypatch.setattr(Marked, "calls", 0)
+    fitted = opl.cross_fit(Marked(**settings), small_log, n_folds=3)
+    assert Marked.calls == 3
+    plain = opl.cross_fit(opl.TwoTowerRegressor(**settings), small_log, n_folds=3)
+    rows = np.arange(120)
+    np.testing.assert_allclose(fitted.predict_rows(rows), plain.predict_rows(rows), atol=1e-5)
+    opl.OffPolicyLearner("dr", reward_model=Marked(**settings), **settings).fit(small_log)
+    assert Marked.calls == 5
+
+
+def test_cross_fitting_warns_once_of_features_far_from_unit_scale(small_log):
+    log = dataclasses.replace(small_log, context=small_log.context + np.array([0, 40, 0]))
+    model = opl.TwoTowerRegressor(epochs=1, hidden=(4,), dim_embedding=2)
+    with pytest.warns(UserWarning, match="context, column 1 has mean") as caught:
+        opl.cross_fit(model, log, n_folds=3)
+    assert len(caught) == 1
+
+
 class FitsWithoutReturning(Memory):
     def fit(self, feedback):
         super().fit(feedback)

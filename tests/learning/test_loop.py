@@ -1,6 +1,7 @@
 """Many fits side by side against one fit after the other."""
 
 import copy
+import dataclasses
 import io
 import pickle
 import sys
@@ -8,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+import tqdm
+from learning.learners import needs_q_hat
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
-
-from learning.learners import needs_q_hat
 
 import opl_lib as opl
 from opl_lib.learning import batches, loop
@@ -39,6 +40,10 @@ def ips_minus_half(logits, batch):
     """An objective of one's own, of one model at a time."""
     assert logits.ndim == 2 and batch.action.ndim == 1
     return opl.ips(logits, batch._replace(reward=batch.reward - 0.5))
+
+
+def own_batched(logits, batch):
+    return (logits.log_softmax(dim=-1)[..., 0] * batch.reward).mean(dim=-1)
 
 
 def make_learner(objective="ips", **settings):
@@ -310,6 +315,105 @@ def test_stacks_are_as_large_as_their_steps_are_small(
     monkeypatch.setattr(loop, "_MAX_STACK_ROWS", 4 * rows - 1)
     opl.fit_many(varied(**settings), logs)
     assert stack_sizes == [4, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: opl.clipped_ips(5),
+        lambda: opl.clipped_ips(max_weight=5.0),
+        lambda: opl.dros(4),
+        lambda: opl.mips([0, 0, 1, 1]),
+        lambda: opl.regularised(opl.clipped_ips(5), kl=0.1),
+        lambda: opl.Objective(own_batched, batched=True),
+        lambda: clone(make_learner(opl.poem(2))).objective,
+        lambda: pickle.loads(pickle.dumps(opl.ips)),
+    ],
+    ids=["positional", "by name", "dros", "mips", "regularised", "own", "cloned", "pickled"],
+)
+def test_learners_with_equal_objectives_are_one_stack(make, logs, stack_sizes):
+    log = dataclasses.replace(logs[0], cluster_pscore=np.ones(120))
+    opl.fit_many([make_learner(make(), random_state=seed) for seed in range(3)], log)
+    assert stack_sizes[0] == 3
+
+
+def test_learners_with_other_settings_of_an_objective_are_other_stacks(logs, stack_sizes):
+    settings = (5, 5, 6)
+    opl.fit_many([make_learner(opl.clipped_ips(each)) for each in settings], logs[0])
+    assert sorted(stack_sizes) == [1, 2]
+
+
+# ---- learners with a fit of their own
+
+
+class Marked(opl.OffPolicyLearner):
+    """A subclass that notes its calls."""
+
+    def fit(self, feedback, callback=None):
+        self.fitted_on, self.given = feedback, callback
+        return super().fit(feedback, callback)
+
+
+class Plain:
+    """Not of this library."""
+
+    def fit(self, feedback):
+        self.policy_ = opl.uniform()
+        return self
+
+
+def test_the_fit_of_a_subclass_is_called(logs, stack_sizes):
+    settings = make_learner().get_params()
+    learners = [make_learner(), Marked(**settings), make_learner(random_state=1), Plain()]
+
+    def look(policy):
+        return {"a": 1}
+
+    assert opl.fit_many(learners, logs, [None, look, None, None]) == learners
+    assert learners[1].fitted_on is logs[1] and learners[1].given is look
+    assert learners[1].history_["a"] == [1, 1, 1]
+    assert stack_sizes == [2, 1] and hasattr(learners[3], "policy_")
+    single = make_learner().fit(logs[1])
+    assert all(map(torch.equal, weights_of(learners[1]), weights_of(single)))
+
+
+def test_regressors_and_learners_are_fitted_by_one_call(logs):
+    model = opl.TwoTowerRegressor(epochs=2, hidden=(8,), dim_embedding=4)
+    learner = make_learner()
+    alone = clone(model).fit(logs[0])
+    assert opl.fit_many([model, learner], logs[0]) == [model, learner]
+    pair = logs[0].context, logs[0].action_context
+    np.testing.assert_array_equal(model.predict_reward(*pair), alone.predict_reward(*pair))
+    assert hasattr(learner, "policy_")
+
+
+class Breaks(Plain):
+    def fit(self, feedback):
+        raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize(
+    ("learner", "kind"),
+    [
+        (lambda: make_learner(learning_rate=1e30), opl.NonFiniteLossError),
+        (lambda: make_learner(opl.mips([0, 0, 1, 1])), ValueError),
+        (Breaks, RuntimeError),
+    ],
+    ids=["diverges", "lacks a column", "breaks"],
+)
+@pytest.mark.parametrize("names", [None, ["good", "bad"]])
+def test_an_error_says_which_learner_it_came_from(learner, kind, names, logs):
+    with pytest.raises(kind) as error:
+        opl.fit_many([make_learner(), learner()], logs[0], names=names)
+    assert error.value.__notes__ == [f"This came from {'bad' if names else 'learner 1'}."]
+
+
+def test_many_fits_warn_once_of_a_log_far_from_unit_scale(logs):
+    log = dataclasses.replace(logs[0], context=logs[0].context + np.array([0, 40, 0]))
+    learners = [make_learner("dr", reward_model=None, random_state=seed) for seed in range(3)]
+    with pytest.warns(UserWarning, match="context, column 1 has mean") as caught:
+        opl.fit_many(learners, log)
+    assert len(caught) == 1
 
 
 def test_no_learners_are_no_work(logs):
@@ -686,15 +790,15 @@ def test_a_large_q_hat_is_predicted_by_the_tile(n_tables, catalogue, logs, monke
 
 
 def test_the_head_is_found_anew_after_epochs_1_2_4_8(small_world, monkeypatch):
-    calls, find_head, sampled = [], training.find_head, training.sampled
+    calls, find_head, sampled = [], loop.find_head, loop.sampled
 
-    def spy_find_head(stack, context, action_context, temperature, size):
+    def spy_find_head(setup, context, size):
         calls.append(("head", context.shape[1], size))
-        return find_head(stack, context, action_context, temperature, size)
+        return find_head(setup, context, size)
 
-    def spy_sampled(step, n_sampled, generators, head=None):
+    def spy_sampled(setup, step, n_sampled, generators, head=None):
         calls.append(("step", n_sampled, None if head is None else head.items.shape[1]))
-        return sampled(step, n_sampled, generators, head)
+        return sampled(setup, step, n_sampled, generators, head)
 
     monkeypatch.setattr(loop, "find_head", spy_find_head)
     monkeypatch.setattr(loop, "sampled", spy_sampled)
@@ -706,6 +810,33 @@ def test_the_head_is_found_anew_after_epochs_1_2_4_8(small_world, monkeypatch):
     for n_epochs in (1, 2, 4, 1):
         expected += [head] + [later] * n_epochs
     assert calls == expected
+
+
+def test_the_head_holds_most_of_the_policy_whatever_the_order_of_the_log(monkeypatch):
+    """Eight kinds of users with items of their own, logged one kind after the other."""
+    heads, find_head = [], loop.find_head
+    monkeypatch.setattr(
+        loop, "find_head", lambda *inputs: heads.append(find_head(*inputs)) or heads[-1]
+    )
+    rng, n_kinds, n_items = np.random.default_rng(0), 8, 5000
+    context = np.repeat(np.eye(n_kinds), 75, axis=0)
+    log = opl.BanditFeedback(
+        context,
+        rng.integers(n_items, size=len(context)),
+        rng.integers(2, size=len(context)),
+        np.full(len(context), 1 / n_items),
+        rng.normal(size=(n_items, n_kinds)),
+    )
+    towers = opl.TwoTower(torch.nn.Linear(n_kinds, n_kinds), torch.nn.Linear(n_kinds, n_kinds))
+    for tower, scale in ((towers.context_tower, 8), (towers.action_tower, 1)):
+        tower.weight.data, tower.bias.data = scale * torch.eye(n_kinds), torch.zeros(n_kinds)
+    settings = {"catalogue": "sampled", "towers": towers, "learning_rate": 1e-9}
+    learner = make_learner(**settings, n_sampled=256, random_state=3).fit(log)
+    pi = learner.policy_.predict_proba(log.context, log.action_context)
+    (head,) = heads
+    assert head.items.shape == (1, 128)
+    mass = pi[:, head.items[0].numpy()].sum(axis=1)
+    assert mass.mean() > 0.9 and mass.min() > 0.8
 
 
 # ---- the progress bar
@@ -722,12 +853,13 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("progress", "names"), [(None, ["fit regression", "fit dr"]), (False, [])])
+@pytest.mark.parametrize(("progress", "names"), [(None, ["fit:", "fit dr"]), (False, [])])
 def test_the_default_reward_model_shows_as_much_as_the_learner(progress, names, logs, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    bar = tqdm.tqdm
     at_once = {"delay": 0, "mininterval": 0}
-    monkeypatch.setattr(loop, "tqdm", lambda **settings: tqdm(**{**settings, **at_once}))
+    monkeypatch.setattr(tqdm, "tqdm", lambda **settings: bar(**{**settings, **at_once}))
     make_learner("dr", reward_model=None, progress=progress).fit(logs[0])
     shown = terminal.getvalue()
     assert all(name in shown for name in names) and bool(shown) == bool(names)
@@ -736,7 +868,7 @@ def test_the_default_reward_model_shows_as_much_as_the_learner(progress, names, 
 def test_learners_share_a_reward_model_that_is_cross_fitted_already(small_log):
     settings = {"epochs": 2, "batch_size": 30, "hidden": (8,), "progress": False}
     own = opl.OffPolicyLearner("dr", **settings).fit(small_log)
-    q_hat = opl.cross_fit(own.default_reward_model(small_log), small_log)
+    q_hat = opl.cross_fit(own.default_reward_model(), small_log)
     shared = [opl.OffPolicyLearner(name, reward_model=q_hat, **settings) for name in ("dr", "dm")]
     opl.fit_many(shared, small_log)
     assert all(learner.reward_model_ is q_hat for learner in shared)

@@ -6,8 +6,18 @@ import pytest
 import torch
 
 import opl_lib as opl
+from opl_lib.learning import kernels
 from opl_lib.learning.optimizer import FlatAdam
 from opl_lib.learning.stacks import FlatWeights, MLPStack
+
+
+@pytest.fixture(params=["fused", "public"], autouse=True)
+def kernel(request, monkeypatch):
+    """With torch's fused kernel, and with the public operations that stand in for it."""
+    if request.param == "public":
+        monkeypatch.setattr(kernels, "_FUSED_ADAM", None)
+    else:
+        assert kernels._FUSED_ADAM is not None
 
 
 def make_model(seed=0):

@@ -261,8 +261,18 @@ def test_a_failed_fit_leaves_nothing_of_the_fit_before(log):
     assert not {"policy_", "best_epoch_", "learner_", "history_"} & set(vars(stopping))
 
 
+def test_a_callback_that_stops_at_once_leaves_the_untrained_policy(log):
+    def stop(policy):
+        raise opl.StopFit
+
+    stopped = opl.EarlyStopping(opl.OffPolicyLearner("ips", hidden=(4,)), min_ess=0)
+    stopped.fit(log, callback=stop)
+    assert stopped.best_epoch_ == 0
+    assert stopped.policy_.greedy(log.context[:1], log.action_context).shape == (1,)
+
+
 def test_a_callback_may_stop_the_fit(small_world):
-    """What it has seen until then is kept."""
+    """The policy at which it stops is judged too."""
     epochs = []
 
     def third(policy):
@@ -272,7 +282,7 @@ def test_a_callback_may_stop_the_fit(small_world):
 
     learner = opl.OffPolicyLearner("ips", epochs=9, **SETTINGS)
     stopped = opl.EarlyStopping(learner).fit(small_world.sample(600, random_state=2), third)
-    assert len(stopped.history_["held_out"]) == 3 and stopped.best_epoch_ <= 2
+    assert len(stopped.history_["held_out"]) == 4 and stopped.best_epoch_ <= 3
 
 
 # ---- what is rejected
