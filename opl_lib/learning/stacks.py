@@ -20,53 +20,10 @@ from torch import Tensor, nn
 
 from ..policies.towers import TwoTower
 from .kernels import through_elu
+from .optimizer import FlatWeights
 
 Pullback = Callable[[Tensor], None]
 QueryPullback = Callable[[Tensor], Tensor]
-
-
-class FlatWeights:
-    """The trainable weights of K models as one vector, and their gradients as another.
-
-    Parameters
-    ----------
-    groups : sequence of lists of K parameters
-        The K parameters of a group have one shape, and all are trainable or none is. Afterwards
-        they are views of `weights`, and their ``grad`` of `gradient`.
-
-    Attributes
-    ----------
-    weights, gradient : tensor of shape (n_weights of all models,)
-        Group after group; within a group, model after model.
-    arrays : list of pairs of tensors of shape (K, ...)
-        Weights and gradients of each group; the gradients are None if it is frozen.
-    """
-
-    def __init__(self, groups: Sequence[Sequence[nn.Parameter]]) -> None:
-        trainable = [group for group in groups if group[0].requires_grad]
-        if not trainable:
-            raise ValueError("the model has no trainable parameters; is everything frozen?")
-        self.weights = torch.cat([p.detach().reshape(-1) for group in trainable for p in group])
-        self.gradient = torch.zeros_like(self.weights)
-        self.arrays: list[tuple[Tensor, Tensor | None]] = []
-        self._spans: list[tuple[int, int]] = []
-        start = 0
-        for group in groups:
-            if not group[0].requires_grad:
-                self.arrays.append((torch.stack([p.detach() for p in group]), None))
-                continue
-            size, shape = group[0].numel(), (len(group), *group[0].shape)
-            here = slice(start, start + len(group) * size)
-            weights, gradients = self.weights[here].view(shape), self.gradient[here].view(shape)
-            for parameter, weight, gradient in zip(group, weights, gradients, strict=True):
-                parameter.data, parameter.grad = weight, gradient
-            self.arrays.append((weights, gradients))
-            self._spans.append((start, size))
-            start = here.stop
-
-    def of_models(self, vector: Tensor, first: int, last: int) -> list[Tensor]:
-        """The parts of a vector, laid out as `weights`, that belong to models first … last - 1."""
-        return [vector[start + first * n : start + last * n] for start, n in self._spans]
 
 
 class MLPStack:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import row_chunks
-from .balance import Shown, balance_table, balanced_features
+from .support import Shown, balance_table, balanced_features
 from .units import Units
 
 if TYPE_CHECKING:

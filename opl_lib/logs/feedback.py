@@ -10,9 +10,8 @@ import numpy as np
 
 from ..protocols import PolicyLike
 from . import readers
-from .balance import feature_balance
 from .rounds import OPTIONAL, Rounds
-from .support import SupportReport, support_report
+from .support import SupportReport, feature_balance, support_report
 
 if TYPE_CHECKING:
     import pandas as pd

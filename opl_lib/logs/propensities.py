@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import check_number, check_rows, feature_matrix, integers, labels
-from .balance import Shown, imbalance
 from .calibration import (
     calibration_table,
     cross_fit_classifier,
     item_weights,
     predicted_balance,
 )
-from .support import is_off_one
+from .support import Shown, imbalance, is_off_one
 from .units import Units
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from . import (
     value,
     weighted,
 )
-from .base import Objective
+from .base import OBJECTIVES, Objective, get_objective
 from .baselines import *
 from .batch import Batch
 from .check import *
@@ -38,7 +38,6 @@ from .clusters import *
 from .doubly_robust import *
 from .likelihoods import *
 from .lists import *
-from .registry import OBJECTIVES, get_objective
 from .regressions import *
 from .regularisers import *
 from .value import *

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Objective
+from .base import Objective, get_objective
 from .batch import Batch
-from .registry import get_objective
 
 __all__ = ["check_objective"]
 
@@ -59,7 +58,8 @@ def check_objective(objective: str | Objective, random_state: int = 0) -> None:
     if objective.batched:
         pairs = zip(batch, second[1], strict=True)
         columns = [None if a is None or b is None else torch.stack([a, b]) for a, b in pairs]
-        both = _ask(objective, torch.stack([logits, second[0]]), Batch(*columns), "batched")
+        stacked = Batch(*columns)  # type: ignore[arg-type]
+        both = _ask(objective, torch.stack([logits, second[0]]), stacked, "batched")
         alone = torch.stack([value, objective(*second)[0]])
         _compare(f"objective {objective} is not batched: the value", both[0], alone)
         alone = torch.stack([gradient, objective(*second)[1]])

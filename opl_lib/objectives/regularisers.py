@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from ..checks import check_number
-from .base import Objective
+from .base import Found, Objective, get_objective
 from .batch import Batch, importance_weights
-from .registry import get_objective
 
 __all__ = ["regularised"]
 
@@ -92,14 +91,20 @@ def regularised(
 
 def _regularised(
     logits: Tensor, batch: Batch, objective: Objective, regularisers: tuple[tuple[str, float], ...]
-) -> tuple[Tensor, Tensor]:
-    value, gradient = objective(logits, batch)
-    with torch.enable_grad():
-        inputs = logits.detach().requires_grad_()
-        parts = [weight * _REGULARISERS[name](inputs, batch) for name, weight in regularisers]
-        extra = torch.stack(parts).sum(dim=0)
-        slope = torch.autograd.grad(extra.sum(), inputs)[0]
-    return value + extra.detach(), gradient + slope
+) -> Found:
+    found = objective.function(logits, batch, **objective.settings)
+    if isinstance(found, tuple):
+        with torch.enable_grad():
+            inputs = logits.detach().requires_grad_()
+            extra = _extra(inputs, batch, regularisers)
+            slope = torch.autograd.grad(extra.sum(), inputs)[0]
+        return found[0] + extra.detach(), found[1] + slope
+    return found + _extra(logits, batch, regularisers)
+
+
+def _extra(logits: Tensor, batch: Batch, regularisers: tuple[tuple[str, float], ...]) -> Tensor:
+    parts = [weight * _REGULARISERS[name](logits, batch) for name, weight in regularisers]
+    return torch.stack(parts).sum(dim=0)
 
 
 def _entropy(logits: Tensor, batch: Batch) -> Tensor:

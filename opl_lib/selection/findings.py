@@ -1,4 +1,7 @@
-"""What to worry about while a policy learns: rules of thumb, each with its cause and its cure."""
+"""What to worry about while a policy learns: rules of thumb, each with its cause and its cure.
+
+And how many items a policy shows, seen as it is asked for something else.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from ..logs.support import is_off_one
 from ..logs.units import Units
+from ..protocols import PolicyLike, action_probabilities
 
 # A mean weight this far from 1, and by three standard errors, is neither a trifle nor chance.
 _FAR_FROM_ONE = 0.2
@@ -116,3 +122,26 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 def findings(of: Any) -> dict[str, str]:
     """What is worth worrying about, by kind."""
     return {kind: message.format(f=of) for kind, holds, message in RULES if holds(of)}
+
+
+class Recorder:
+    """A policy that adds up what passes through it, so that all is had from one pass."""
+
+    def __init__(self, policy: PolicyLike) -> None:
+        self.policy, self.entropy, self.mass = policy, 0.0, np.zeros(1)
+
+    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        pi = action_probabilities(self.policy, context, action_context)
+        self.mass = self.mass + pi.sum(axis=0)
+        self.entropy += entropy(pi)
+        return pi
+
+
+def entropy(p: np.ndarray) -> float:
+    """``−Σ p log p`` over all entries, in nats; an entry of 0 adds nothing."""
+    return -float((p * np.log(np.where(p > 0, p, 1))).sum())
+
+
+def effective_number(mass: np.ndarray) -> float:
+    """``exp`` of the entropy of masses scaled to sum 1: 1 if one holds all, n if n are equal."""
+    return math.exp(entropy(mass / mass.sum()))

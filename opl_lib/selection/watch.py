@@ -13,8 +13,7 @@ from ..evaluation.terms import policy_terms
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..logs.support import weight_diagnostics
 from ..protocols import PolicyLike, PredictsReward, for_items
-from .diversity import Recorder, effective_number
-from .findings import facts, findings
+from .findings import Recorder, effective_number, facts, findings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ import torch
 
 import opl_lib as opl
 from opl_lib.learning import kernels
-from opl_lib.learning.optimizer import FlatAdam
-from opl_lib.learning.stacks import FlatWeights, MLPStack
+from opl_lib.learning.optimizer import FlatAdam, FlatWeights
+from opl_lib.learning.stacks import MLPStack
 
 
 @pytest.fixture(params=["fused", "public"], autouse=True)

@@ -7,7 +7,8 @@ import torch
 from torch.nn.utils import parametrizations
 
 import opl_lib as opl
-from opl_lib.learning.stacks import AutogradStack, FlatWeights, MLPStack, is_plain_mlp, stack_models
+from opl_lib.learning.optimizer import FlatWeights
+from opl_lib.learning.stacks import AutogradStack, MLPStack, is_plain_mlp, stack_models
 
 TOWERS = ["context_tower", "action_tower"]
 WIDTH = {"context_tower": 4, "action_tower": 3}

@@ -1,6 +1,8 @@
 """Every objective: autograd, leading axis, fewer columns, extreme weights, names, errors."""
 
+import copy
 import pickle
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 import opl_lib as opl
-from opl_lib.objectives import OBJECTIVES, get_objective
+from opl_lib.objectives import OBJECTIVES, Objective, Regression, get_objective
 
 CLUSTER = [7, 3, 7, 5]
 N_ROUNDS, N_ACTIONS = 9, 4
@@ -103,6 +105,10 @@ CASES = [
         lambda s: (torch.log(1 + 0.5 * s.w * s.reward) / 0.5).mean(),
     ),
     (
+        opl.log_sum_exp(0.5),
+        lambda s: -torch.log((-0.5 * s.w * s.reward).exp().mean()) / 0.5,
+    ),
+    (
         opl.poem(penalty=0.7),
         lambda s: (s.w * s.reward).mean() - 0.7 * std_error(s.w * s.reward),
     ),
@@ -116,6 +122,7 @@ CASES = [
     (opl.dros(0.5), lambda s: (s.dm + 0.5 * s.w / (s.w**2 + 0.5) * s.residual).mean()),
     (opl.likelihood(), lambda s: (s.reward * s.logged.log()).mean()),
     (opl.likelihood(0.4), lambda s: (s.reward / s.pscore**0.4 * s.logged.log()).mean()),
+    (opl.exponential_likelihood(2), lambda s: ((s.reward / 2).exp() * s.logged.log()).mean()),
     (opl.top_k_ips(3), lambda s: ((1 - (1 - s.logged) ** 3) / s.pscore * s.reward).mean()),
     (opl.mips(CLUSTER), lambda s: (s.w_cluster * s.reward).mean()),
     (opl.offcem(CLUSTER), lambda s: (s.dm + s.w_cluster * s.residual).mean()),
@@ -132,6 +139,14 @@ CASES = [
         lambda s: (s.dm + s.w * s.residual).mean() + 0.2 * s.w.log().mean() - 0.1 * kl(s),
     ),
 ]
+
+
+def own(logits, batch, power=1.0):
+    """An objective of one's own: ``mean_i w_i^p r_i``, as a value only."""
+    log_pi = logits.log_softmax(dim=-1).gather(-1, batch.action[..., None])[..., 0]
+    return ((log_pi - batch.pscore.log()).mul(power).exp() * batch.reward).mean(dim=-1)
+
+
 every = pytest.mark.parametrize("objective", [case[0] for case in CASES], ids=repr)
 
 
@@ -153,7 +168,7 @@ def test_the_batch_of_these_tests_is_on_both_sides_of_every_threshold():
 
 def test_every_objective_of_a_policy_is_among_these_cases():
     tested = {repr(objective).split("(")[0] for objective, _ in CASES}
-    assert tested >= {name for name in OBJECTIVES if not OBJECTIVES[name].is_regression}
+    assert tested >= {name for name in OBJECTIVES if isinstance(OBJECTIVES[name], Objective)}
     assert tested >= {"top_k_ips", "mips", "offcem", "potec", "regularised"}
 
 
@@ -164,7 +179,7 @@ def test_a_leading_axis_is_as_good_as_a_loop(objective):
         *(None if columns[0] is None else torch.stack(columns) for columns in zip(*batches))  # noqa: B905
     )
     values, gradients = objective(torch.stack(logits), stacked)
-    assert objective.stacks and values.shape == (2,)
+    assert objective.batched and values.shape == (2,)
     for k in range(2):
         value, gradient = objective(logits[k], batches[k])
         torch.testing.assert_close(values[k], value)
@@ -174,7 +189,7 @@ def test_a_leading_axis_is_as_good_as_a_loop(objective):
 @every
 def test_fewer_columns_give_the_same_numbers_where_the_objective_says_so(objective):
     batch, logits = make_batch(), make_logits()
-    if not objective.collapses:
+    if not objective.only_logged_item:
         assert repr(objective).startswith(("mips", "offcem", "potec", "regularised(ips, entropy"))
         return
     rows = torch.arange(N_ROUNDS)
@@ -235,24 +250,33 @@ def test_inputs_are_left_alone(objective):
 
 
 @every
-def test_objectives_survive_a_pickle(objective):
-    copy = pickle.loads(pickle.dumps(objective))
-    assert repr(copy) == repr(objective)
-    got = copy(make_logits(), make_batch())
-    for a, b in zip(got, objective(make_logits(), make_batch()), strict=True):
-        assert torch.equal(a, b)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_a_copy_is_equal_and_computes_the_same(objective, copied):
+    for _ in range(2):  # before and after a first call
+        other = copied(objective)
+        assert other == objective and hash(other) == hash(objective)
+        assert repr(other) == repr(objective)
+        got = other(make_logits(), make_batch())
+        for a, b in zip(got, objective(make_logits(), make_batch()), strict=True):
+            assert torch.equal(a, b)
+
+
+@every
+def test_what_an_objective_says_of_itself_is_true(objective):
+    opl.check_objective(objective)
 
 
 @every
 def test_needs_are_told_and_missing_columns_named(objective):
     batch = make_batch()
-    if objective.needs_reward_model:
+    if "q_hat" in objective.needs:
         with pytest.raises(ValueError, match=r"needs batch\.q_hat, predictions of shape"):
             objective(make_logits(), batch._replace(q_hat=None))
     else:
         objective(make_logits(), batch._replace(q_hat=None))
-    if repr(objective).startswith(("mips", "offcem", "potec")):
-        with pytest.raises(ValueError, match=r"needs batch\.cluster_pscore, propensities"):
+    assert ("cluster_pscore" in objective.needs) == ("cluster" in objective.settings)
+    if "cluster_pscore" in objective.needs:
+        with pytest.raises(ValueError, match=r"needs batch\.cluster_pscore, the propensities"):
             objective(make_logits(), batch._replace(cluster_pscore=None))
 
 
@@ -269,11 +293,14 @@ def test_needs_are_told_and_missing_columns_named(objective):
         (opl.top_k_ips(k=5), "top_k_ips(k=5)"),
         (opl.potec(CLUSTER), "potec(n_clusters=3)"),
         (opl.regularised("dr", entropy=0.01), "regularised(dr, entropy=0.01)"),
-        (opl.regularised(opl.dros(4), kl=1), "regularised(dros(lambda_=4), kl=1)"),
+        (opl.regularised(opl.dros(4), kl=1), "regularised(dros(shrinkage=4), kl=1)"),
+        (opl.log_sum_exp(0.01), "log_sum_exp(smoothing=0.01)"),
+        (opl.exponential_likelihood(), "exponential_likelihood(scale=1)"),
         (get_objective("snips"), "snips"),
         (opl.Objective(opl.ips, name="mine"), "mine"),
         (opl.Objective(opl.ips), "ips"),
-        (opl.Objective(SimpleNamespace()), "objective"),
+        (opl.Objective(partial(opl.ips)), "objective"),
+        (opl.Objective(own, {"power": 2.0}), "own(power=2)"),
     ],
 )
 def test_objectives_are_printed_with_their_settings(objective, name):
@@ -281,22 +308,64 @@ def test_objectives_are_printed_with_their_settings(objective, name):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_name_stands_for_the_function_or_for_its_default_settings(name):
+def test_a_name_stands_for_the_objective_or_for_its_default_settings(name):
     objective, public = get_objective(name), getattr(opl, name)
-    if objective.name == name:
-        assert objective.function is public
-    else:
-        assert objective.name == public().name
-    assert objective.needs_reward_model == (name in ("dm", "dr", "switch_dr", "dros"))
-    assert objective.is_regression == (name in ("regression", "squared_error", "mrdr"))
+    assert objective == (public if isinstance(public, Objective | Regression) else public())
+    regressions = ("regression", "squared_error", "mrdr")
+    assert isinstance(objective, Regression if name in regressions else Objective)
+    if name not in regressions:
+        assert objective.needs == (("q_hat",) if name in ("dm", "dr", "switch_dr", "dros") else ())
+
+
+def test_objectives_are_equal_if_formula_and_settings_are():
+    alike = [
+        (opl.clipped_ips(5), opl.clipped_ips(max_weight=5.0)),
+        (opl.poem(2), opl.poem(penalty=2, max_weight=float("inf"))),
+        (opl.mips([4, 9, 4, 4]), opl.mips([0, 1, 0, 0])),
+        (opl.regularised(opl.dros(4), kl=1), opl.regularised(opl.dros(4), kl=1.0)),
+        (opl.Objective(own, {"power": 2.0}), opl.Objective(own, {"power": 2.0})),
+        (get_objective("dros"), opl.dros()),
+    ]
+    for one, other in alike:
+        assert one is not other and one == other and hash(one) == hash(other)
+    different = [
+        opl.ips,
+        opl.clipped_ips(5),
+        opl.clipped_ips(6),
+        opl.mips([0, 1, 0, 0]),
+        opl.mips([0, 1, 1, 0]),
+        opl.regularised("ips", kl=1),
+        opl.regularised("dr", kl=1),
+        opl.regularised("dr", kl=2),
+        opl.Objective(own, {"power": 2.0}),
+        opl.Objective(own, {"power": 3.0}),
+        opl.Objective(own, {"power": 3.0}, batched=True),
+    ]
+    assert len(set(different)) == len(different)
+
+
+@pytest.mark.parametrize("kind", [opl.Objective, opl.Regression])
+def test_only_a_function_makes_an_objective(kind):
+    with pytest.raises(
+        TypeError, match=r"function must be a formula \(logits, batch\) .*got 'ips'"
+    ):
+        kind("ips")
+
+
+def test_objectives_are_documented_by_their_names():
+    for name, objective in OBJECTIVES.items():
+        if getattr(opl, name) is objective:
+            assert objective.__doc__ == objective.function.__doc__ and objective.__name__ == name
+            assert "batch : Batch" in objective.__doc__
 
 
 def test_an_objective_of_ones_own_passes_through():
-    own = opl.Objective(opl.ips)
-    assert get_objective(own) is own
+    one = opl.Objective(own)
+    assert get_objective(one) is one
+    assert get_objective(own) == one
 
 
-@pytest.mark.parametrize("unknown", ["IPS", "", None, opl.ips, ["ips"], opl.clipped_ips])
+@pytest.mark.parametrize("unknown", ["IPS", "", None, ["ips"], opl.clipped_ips, opl.mips])
 def test_unknown_objectives_are_rejected_with_the_list_of_known_ones(unknown):
     with pytest.raises(ValueError, match=r"objective must be one of \['baseline_ips', 'clipped"):
         get_objective(unknown)
@@ -317,13 +386,15 @@ def test_unknown_objectives_are_rejected_with_the_list_of_known_ones(unknown):
         (lambda: opl.baseline_ips(None), "baseline must be a number"),
         (lambda: opl.implicit_exploration(-0.1), "gamma must be a finite number of at least 0"),
         (lambda: opl.exponential_smoothing(1.1), "alpha must be .* of at least 0 and at most 1"),
-        (lambda: opl.exponential_smoothing(True), "alpha must be a number .* got True"),
-        (lambda: opl.logarithmic_smoothing(0), "lambda_ must be a finite number above 0; got 0"),
+        (lambda: opl.exponential_smoothing(True), "alpha must be a finite number .* got True"),
+        (lambda: opl.logarithmic_smoothing(0), "smoothing must be a finite number above 0; got 0"),
         (lambda: opl.poem(-1), "penalty must be a finite number of at least 0; got -1"),
         (lambda: opl.poem(max_weight=0), "max_weight must be a number above 0; got 0"),
         (lambda: opl.switch_dr(-2), "max_weight must be a number of at least 0; got -2"),
-        (lambda: opl.dros(-2), "lambda_ must be a number of at least 0; got -2"),
-        (lambda: opl.likelihood(2), "alpha must be a number of at least 0 and at most 1; got 2"),
+        (lambda: opl.dros(-2), "shrinkage must be a number of at least 0; got -2"),
+        (lambda: opl.likelihood(2), "alpha must be .* of at least 0 and at most 1; got 2"),
+        (lambda: opl.log_sum_exp(0), "smoothing must be a finite number above 0; got 0"),
+        (lambda: opl.exponential_likelihood(0), "scale must be a finite number above 0; got 0"),
         (lambda: opl.top_k_ips(0), "k must be an integer of at least 1; got 0"),
         (lambda: opl.top_k_ips(1.5), "k must be an integer of at least 1; got 1.5"),
         (lambda: opl.regularised("dr"), "give at least one of entropy, imitation and kl"),
@@ -345,27 +416,37 @@ def test_clusters_must_be_given_for_every_item():
         opl.mips([0, 1, 1])(make_logits(), make_batch())
 
 
+def log_of(reward):
+    n_rounds = len(reward)
+    return opl.BanditFeedback(
+        np.ones((n_rounds, 1)), np.zeros(n_rounds, int), reward, np.ones(n_rounds), np.ones((2, 1))
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "reward", "message"),
     [
         ("regression", [0.0, 1.0, 1.5], "'regression' is made for rewards from 0 to 1; row 2 has"),
         ("likelihood", [0.0, -1.0], r"'likelihood\(alpha=0\)' is made .* from 0 to inf; row 1 has"),
         ("logarithmic_smoothing", [-2.0], "row 0 has -2. Rescale the rewards"),
+        ("log_sum_exp", [-2.0], "row 0 has -2. Rescale the rewards"),
     ],
 )
 def test_rewards_that_an_objective_is_not_made_for_are_named(name, reward, message):
     with pytest.raises(ValueError, match=message):
-        get_objective(name).check_rewards(np.array(reward))
+        get_objective(name).check_log(log_of(reward))
 
 
-@pytest.mark.parametrize("name", ["ips", "dr", "squared_error", "snips"])
+@pytest.mark.parametrize("name", ["ips", "dr", "squared_error", "snips", "exponential_likelihood"])
 def test_most_objectives_take_any_reward(name):
-    get_objective(name).check_rewards(np.array([-5.0, 7.0]))
+    get_objective(name).check_log(log_of([-5.0, 7.0]))
 
 
 def test_regularising_keeps_what_the_objective_needs():
     plain, both = opl.dros(4), opl.regularised(opl.dros(4), imitation=0.1, kl=0.1)
-    assert (both.needs_reward_model, both.collapses, both.stacks) == (True, True, True)
-    assert not opl.regularised(plain, entropy=0.1).collapses
+    assert (both.needs, both.only_logged_item, both.batched) == (("q_hat",), True, True)
+    assert not opl.regularised(plain, entropy=0.1).only_logged_item
+    clustered = opl.regularised(opl.offcem(CLUSTER), kl=0.1)
+    assert clustered.needs == ("q_hat", "cluster_pscore") and clustered.n_actions == 4
     with pytest.raises(ValueError, match="row 0 has -1"):
-        opl.regularised("likelihood", entropy=0.1).check_rewards(np.array([-1.0]))
+        opl.regularised("likelihood", entropy=0.1).check_log(log_of([-1.0]))

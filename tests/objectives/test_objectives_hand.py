@@ -50,11 +50,13 @@ def same(first, second, logits, batch):
         (opl.implicit_exploration(0.25), (0.5 / 0.75 + 0.5 / 0.5 * 2) / 2),
         (opl.exponential_smoothing(0.5), (0.5 / 0.5**0.5 + 0.5 / 0.5 * 2) / 2),
         (opl.logarithmic_smoothing(1), (np.log(2) + np.log(5)) / 2),
+        (opl.log_sum_exp(1), -np.log((np.exp(-1) + np.exp(-4)) / 2)),
         (opl.poem(penalty=2), 2.5 - 2 * 1.5),  # standard deviation 1.5 √2, over √2
         (opl.switch_dr(1.5), (0.35 + 0.8 + 0.28) / 2),
         (opl.dros(4), (0.35 + 0.8 * 0.8 + 0.28 + 1 * 1.7) / 2),
         (opl.likelihood(), (np.log(0.5) + 2 * np.log(0.5)) / 2),
         (opl.likelihood(alpha=1), (2 * np.log(0.5) + 8 * np.log(0.5)) / 2),
+        (opl.exponential_likelihood(2), (np.exp(0.5) + np.exp(1)) / 2 * np.log(0.5)),
         (opl.top_k_ips(2), (0.75 / 0.5 * 1 + 0.75 / 0.25 * 2) / 2),
         (opl.mips([0, 0, 1]), (0.75 / 0.75 * 1 + 0.5 / 0.5 * 2) / 2),
         (opl.offcem([0, 0, 1]), (0.35 + 0.8 + 0.28 + 1.7) / 2),
@@ -78,10 +80,23 @@ def test_values_by_hand(objective, value, logits, batch):
         (opl.clipped_ips(1.5), [[0.25, -0.125, -0.125], [0, 0, 0]]),
         # slopes w r / (1 + w r) = 1/2 and 4/5
         (opl.logarithmic_smoothing(1), [[0.125, -0.0625, -0.0625], [-0.08, -0.12, 0.2]]),
+        # shares e^(−w r): softmax(−1, −4) = (0.9525741, 0.0474259), times w r (1[a = a_i] − π)
+        (
+            opl.log_sum_exp(1),
+            [[0.4762871, -0.2381435, -0.2381435], [-0.0379407, -0.0569110, 0.0948517]],
+        ),
         # IPS times 2 (1 − π) = 1
         (opl.top_k_ips(2), [[0.25, -0.125, -0.125], [-0.4, -0.6, 1.0]]),
         # (r / B)(1[a = a_i] − π)
         (opl.likelihood(), [[0.25, -0.125, -0.125], [-0.2, -0.3, 0.5]]),
+        # (e^(r / 2) / B)(1[a = a_i] − π)
+        (
+            opl.exponential_likelihood(2),
+            [
+                [0.25 * np.exp(0.5), -0.125 * np.exp(0.5), -0.125 * np.exp(0.5)],
+                [-0.1 * np.e, -0.15 * np.e, 0.25 * np.e],
+            ],
+        ),
         # h = (4/3, 4/3, 0) and (0, 0, 4)
         (opl.mips([0, 0, 1]), [[1 / 12, 1 / 24, -1 / 8], [-0.2, -0.3, 0.5]]),
     ],
@@ -99,6 +114,7 @@ def test_gradients_by_hand(objective, gradient, logits, batch):
         (opl.implicit_exploration(0), opl.ips),
         (opl.exponential_smoothing(1), opl.ips),
         (opl.logarithmic_smoothing(1e-9), opl.ips),
+        (opl.log_sum_exp(1e-7), opl.ips),
         (opl.poem(penalty=0), opl.ips),
         (opl.poem(penalty=0, max_weight=1.5), opl.clipped_ips(1.5)),
         (opl.top_k_ips(1), opl.ips),
@@ -217,11 +233,29 @@ def test_computed_baselines_of_equal_weights_are_the_mean_reward(baseline, sprea
 # ---- shapes of the weights
 
 
-def test_smoothing_is_pessimistic_and_the_more_so_the_larger_lambda(logits, batch):
+@pytest.mark.parametrize("make", [opl.logarithmic_smoothing, opl.log_sum_exp])
+def test_smoothing_is_pessimistic_and_the_more_so_the_larger_lambda(make, logits, batch):
     values = [float(opl.ips(logits, batch)[0])] + [
-        float(opl.logarithmic_smoothing(lambda_)(logits, batch)[0]) for lambda_ in (0.1, 1, 10)
+        float(make(smoothing)(logits, batch)[0]) for smoothing in (0.1, 1, 10)
     ]
-    assert values == sorted(values, reverse=True)
+    assert values == sorted(values, reverse=True) and len(set(values)) == 4
+
+
+def test_log_sum_exp_is_ips_less_half_lambda_times_the_variance(logits, batch):
+    """Of the weighted rewards 1 and 4, whose variance is 9/4."""
+    below = opl.ips(logits, batch)[0] - opl.log_sum_exp(1e-3)(logits, batch)[0]
+    torch.testing.assert_close(below / (1e-3 / 2), tensor(9 / 4), rtol=1e-3, atol=0)
+
+
+def test_no_single_weight_moves_log_sum_exp_by_much():
+    """A thousandfold weight of one row of ten: its share of the gradient vanishes."""
+    batch = opl.Batch(torch.zeros(10, dtype=torch.int64), torch.ones(10), torch.full((10,), 0.5))
+    logits = torch.zeros(10, 2)
+    value, gradient = opl.log_sum_exp(0.1)(logits, batch)
+    rare = batch._replace(pscore=torch.tensor([5e-4] + [0.5] * 9))
+    moved, slope = opl.log_sum_exp(0.1)(logits, rare)
+    assert opl.ips(logits, rare)[0] > 100 and moved < value - np.log(0.9) / 0.1 + 1e-4
+    assert slope[0].abs().max() < 1e-6 < gradient[0].abs().max()
 
 
 @pytest.mark.parametrize(
@@ -369,6 +403,16 @@ def test_the_likelihoods_best_policy_is_in_proportion_to_reward_and_propensity(t
     best = tiny_world.q * tiny_world.pi_0 ** (1 - alpha)
     gradient = expectation(tiny_world, opl.likelihood(alpha), tensor(best).log())[1]
     torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_the_exponential_likelihoods_best_policy_is_the_logging_policy_tilted(tiny_world, scale):
+    """In proportion to π_0 E[exp(r / λ)]; with clicks, π_0 (1 + (e^(1/λ) − 1) q)."""
+    best = tiny_world.pi_0 * (1 + (np.exp(1 / scale) - 1) * tiny_world.q)
+    objective = opl.exponential_likelihood(scale)
+    gradient = expectation(tiny_world, objective, tensor(best).log())[1]
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+    assert expectation(tiny_world, objective, tensor(THETA))[1].abs().max() > 0.05
 
 
 def test_mrdr_measures_the_variance_of_dr_for_a_deterministic_policy(tiny_world):

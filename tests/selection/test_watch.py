@@ -11,7 +11,7 @@ import torch
 from helpers import GOOD, PI_0, TablePolicy, log_of
 
 import opl_lib as opl
-from opl_lib.selection.diversity import effective_number
+from opl_lib.selection.findings import effective_number
 from opl_lib.selection.watch import COLUMNS
 
 EVERYWHERE = np.full((2, 3), 1 / 3)
