@@ -60,7 +60,11 @@ def test_an_unfitted_regressor_says_so(method, small_log):
         getattr(make_regressor(), method)(small_log.context, small_log.action_context)
 
 
-@pytest.mark.parametrize("objective", ["ips", opl.clipped_ips(3), lambda z, b: z.mean()], ids=str)
+@pytest.mark.parametrize(
+    "objective",
+    ["ips", opl.clipped_ips(3), lambda z, b: z.mean()],
+    ids=("name", "made", "function"),
+)
 def test_an_objective_of_a_policy_predicts_no_rewards(objective):
     for make in (
         lambda: opl.TwoTowerRegressor(objective),
