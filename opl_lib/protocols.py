@@ -20,7 +20,6 @@ class Policy(Protocol):
 
     def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Probabilities of shape (n, n_actions), whose rows sum to 1."""
-        ...
 
 
 # what every function takes for a policy: an object or a function
@@ -33,7 +32,6 @@ class EncodesItems(Policy, Protocol):
 
     def for_items(self, action_context: np.ndarray) -> Policy:
         """The same policy, quicker for these items."""
-        ...
 
 
 @runtime_checkable
@@ -43,11 +41,9 @@ class HasTemperature(Policy, Protocol):
     @property
     def temperature(self) -> float | None:
         """Large is nearly uniform, 0 is greedy."""
-        ...
 
     def at_temperature(self, temperature: float) -> Policy:
         """The same policy at another temperature."""
-        ...
 
 
 @runtime_checkable
@@ -56,7 +52,6 @@ class PredictsReward(Protocol):
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Predictions of shape (n, n_actions)."""
-        ...
 
 
 @runtime_checkable
@@ -65,7 +60,6 @@ class RewardModel(PredictsReward, Protocol):
 
     def fit(self, feedback: Any) -> Any:
         """Learn from a `BanditFeedback`."""
-        ...
 
 
 @runtime_checkable
@@ -76,7 +70,6 @@ class PreparesPredictions(PredictsReward, Protocol):
         self, context: np.ndarray, action_context: np.ndarray
     ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """A function from row numbers (m,) and item numbers (k,) to predictions (m, k)."""
-        ...
 
 
 @runtime_checkable
@@ -85,7 +78,6 @@ class Learner(Protocol):
 
     def fit(self, feedback: Any) -> Any:
         """Learn from a `BanditFeedback`, and return itself."""
-        ...
 
 
 @runtime_checkable
@@ -103,11 +95,9 @@ class KnownWorld(Protocol):
 
     def sample(self, n_rounds: int, random_state: int | None = None) -> Any:
         """Draw a `BanditFeedback`."""
-        ...
 
     def policy_value(self, policy: PolicyLike) -> float:
         """The true value of a policy."""
-        ...
 
 
 def for_items(policy: Any, action_context: np.ndarray) -> Any:

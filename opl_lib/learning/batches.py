@@ -23,11 +23,9 @@ class PredictsRows(Protocol):
 
     def predict_rows(self, rows: np.ndarray, items: np.ndarray | None = None) -> np.ndarray:
         """Predictions for rows of the log, (m, n_actions) or (m, k)."""
-        ...
 
     def predict_logged_item(self) -> np.ndarray:
         """Predictions of every round for its own logged item, (n_rounds,)."""
-        ...
 
 
 class StackedLog:
