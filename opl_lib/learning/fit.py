@@ -47,6 +47,8 @@ class Fit:
         Of this very log, for the objectives that need it.
     callback : callable, optional
         From the policy to numbers for `history`; called before the first epoch and after each.
+    catalogue, n_sampled
+        How a step of a value objective sees the items, as in `OffPolicyLearner`.
     """
 
     feedback: BanditFeedback
@@ -55,6 +57,8 @@ class Fit:
     settings: TwoTowerSettings
     q_hat: PredictsRows | None = None
     callback: Callback | None = None
+    catalogue: str = "auto"
+    n_sampled: int = 256
     history: dict[str, list[float]] = field(default_factory=lambda: {"objective": []})
     error: str | None = None
     ended: bool = False
@@ -62,7 +66,7 @@ class Fit:
     @property
     def way(self) -> str:
         """How a step sees the items, chosen from the sizes."""
-        objective, asked = self.objective, self.settings.catalogue
+        objective, asked = self.objective, self.catalogue
         if isinstance(objective, Regression):
             return "logged"
         n_actions, batch_size = self.feedback.n_actions, self.settings.batch_size
@@ -75,7 +79,7 @@ class Fit:
         if asked == "auto":
             few = batch_size * n_actions <= _MAX_LOGITS or not objective.only_logged_item
             return "exact" if few else "streamed"
-        if asked == "sampled" and self.settings.n_sampled >= n_actions:
+        if asked == "sampled" and self.n_sampled >= n_actions:
             return "exact"  # a sample of that size costs more and says less
         return asked
 
@@ -88,7 +92,7 @@ class Fit:
             id(self) if alone else self.objective,
             self.way,
             *(log.n_rounds, log.n_actions, log.dim_context, log.dim_action_context),
-            *(s.batch_size, s.epochs, s.shuffle, s.n_sampled, s.progress),
+            *(s.batch_size, s.epochs, s.shuffle, self.n_sampled, s.progress),
             log.cluster_pscore is None,
             tuple((*p.shape, p.requires_grad) for p in towers.parameters()),
         )
@@ -99,7 +103,7 @@ class Fit:
         batch_size, n_actions = self.settings.batch_size, self.feedback.n_actions
         by_round = self.way == "logged" and encodes_by_round(n_actions, batch_size)
         other = {"logged": batch_size if by_round else n_actions}
-        return batch_size + {**other, "sampled": self.settings.n_sampled}.get(self.way, n_actions)
+        return batch_size + {**other, "sampled": self.n_sampled}.get(self.way, n_actions)
 
     def call_back(self) -> None:
         """Let the callback look at the policy, without touching the fit's random draws."""

@@ -16,6 +16,8 @@ from .regressor import TwoTowerRegressor
 from .settings import TwoTowerSettings
 from .together import fit_side_by_side, named
 
+_CATALOGUES = ("auto", "exact", "streamed", "sampled")
+
 
 @dataclass(eq=False)
 class OffPolicyLearner(TwoTowerSettings):
@@ -119,10 +121,15 @@ class OffPolicyLearner(TwoTowerSettings):
     _: KW_ONLY
     reward_model: RewardModel | None = None
     n_folds: int = 2
+    catalogue: str = "auto"
+    n_sampled: int = 256
 
     def check(self) -> None:
         super().check()
-        check_number("n_folds", self.n_folds, Integral, least=1)
+        if self.catalogue not in _CATALOGUES:
+            raise ValueError(f"catalogue must be one of {_CATALOGUES}; got {self.catalogue!r}.")
+        for name in ("n_folds", "n_sampled"):
+            check_number(name, getattr(self, name), Integral, least=1)
 
     def fit(self, feedback: BanditFeedback, callback: Callback | None = None) -> Self:
         """Learn from a log.

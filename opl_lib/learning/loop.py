@@ -97,7 +97,7 @@ class _Run:
     def _step_of(self, epoch: int) -> Callable[[Setup, StepInput], Tensor]:
         if self.way != "sampled":
             return _STEPS[self.way]
-        n_sampled = self.settings.n_sampled
+        n_sampled = self.fits[0].n_sampled
         if (epoch - 1).bit_count() == 1:  # the policy moves ever more slowly: after 1, 2, 4, 8, …
             drawn = [torch.randperm(self.log.n_rounds, generator=g) for g in self.looks]
             contexts = gather_rows(self.log.context, torch.stack(drawn)[:, :_HEAD_CONTEXTS])

@@ -33,8 +33,6 @@ class TwoTowerRegressor(TwoTowerSettings):
         Of `policy_`; the prediction does not depend on it.
     hidden, dim_embedding, towers, shuffle, progress, random_state
         As in `OffPolicyLearner`.
-    catalogue, n_sampled
-        Not used: a regression sees only the logged items.
 
     Attributes
     ----------

@@ -13,8 +13,6 @@ from ..checks import check_number
 from ..objectives import Objective, Regression, get_objective
 from ..policies.towers import TwoTower
 
-CATALOGUES = ("auto", "exact", "streamed", "sampled")
-
 
 @dataclass(eq=False)
 class TwoTowerSettings:
@@ -30,8 +28,6 @@ class TwoTowerSettings:
     hidden: Sequence[int] = (100, 100, 100)
     dim_embedding: int = 100
     towers: TwoTower | None = None
-    catalogue: str = "auto"
-    n_sampled: int = 256
     shuffle: bool = True
     progress: bool | None = None
     random_state: int = 0
@@ -43,9 +39,7 @@ class TwoTowerSettings:
         """Raise ValueError at the first setting that is out of range."""
         if self.objective != "auto":
             get_objective(self.objective)
-        if self.catalogue not in CATALOGUES:
-            raise ValueError(f"catalogue must be one of {CATALOGUES}; got {self.catalogue!r}.")
-        for name in ("epochs", "batch_size", "n_sampled", "dim_embedding"):
+        for name in ("epochs", "batch_size", "dim_embedding"):
             check_number(name, getattr(self, name), Integral, least=1)
         if not isinstance(self.hidden, Sequence | np.ndarray):
             raise ValueError(f"hidden must be a sequence of integers; got {self.hidden!r}.")

@@ -40,7 +40,12 @@ def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) ->
     learner.forget()
     objective = get_objective(learner.objective)
     objective.check_log(feedback)
-    fit = Fit(feedback, new_policy(learner, feedback), objective, learner, callback=callback)
+    fit = Fit(
+        *(feedback, new_policy(learner, feedback), objective, learner),
+        callback=callback,
+        catalogue=learner.catalogue,
+        n_sampled=learner.n_sampled,
+    )
     _ = fit.way  # a catalogue that the objective does not allow is an error now, not after q̂
     learner.objective_, learner.policy_, learner.history_ = objective, fit.policy, fit.history
     return fit
