@@ -6,10 +6,13 @@ Logs are `Any` here, because this module stands below them.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+
+from .arrays import numbers
 
 Predict: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -110,7 +113,8 @@ def action_probabilities(
 ) -> np.ndarray:
     """Ask any kind of policy for its probabilities, (n, n_actions), and check them."""
     shape = (len(context), len(action_context))
-    pi = np.asarray(policy_function(policy)(context, action_context))
+    returned = policy_function(policy)(context, action_context)
+    pi = numbers("what the policy returned", returned, ndim=None, check_finite=False)
     if pi.shape != shape:
         raise ValueError(
             f"the policy returned shape {pi.shape}; expected (n, n_actions) = {shape}."
@@ -136,14 +140,37 @@ def action_probabilities(
 
 def policy_function(policy: Any) -> Predict:
     """What returns a policy's probabilities; raise if it is no policy."""
-    if isinstance(policy, Policy):
-        return policy.predict_proba
-    if callable(policy):
-        return policy
-    raise TypeError(
-        f"a policy is an object with predict_proba(context, action_context), or a function "
-        f"of the same arguments; got {type(policy).__name__}."
+    what = (
+        "a policy is an object with predict_proba(context, action_context), or a function of the "
+        "same arguments"
     )
+    if isinstance(policy, np.ndarray):
+        raise TypeError(
+            f"{what}; got ndarray. An array of probabilities for the rounds of a log is taken by "
+            "evaluate and support_report alone: other rounds need a policy."
+        )
+    function = policy.predict_proba if isinstance(policy, Policy) else policy
+    if not callable(function):
+        raise TypeError(f"{what}; got {type(policy).__name__}.")
+    if not _takes_two(function):
+        if isinstance(policy, type):
+            raise TypeError(f"{what}; got the class {policy.__name__}: make an object of it first.")
+        raise TypeError(
+            f"{what}; {type(policy).__name__} does not take these two. Of a classifier of contexts "
+            "whose classes are all items, in order: "
+            "lambda context, action_context: model.predict_proba(context)."
+        )
+    return function
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # it is compiled, and does not say
+        return True
+    return True
 
 
 def reward_predictions(
@@ -167,7 +194,7 @@ def reward_function(reward_model: Any) -> Predict:
 
 def check_predictions(who: str, q_hat: Any, shape: tuple[int, int]) -> np.ndarray:
     """Predictions of a reward model as an array; raise unless they are finite and of a shape."""
-    q_hat = np.asarray(q_hat)
+    q_hat = numbers(f"what {who} returned", q_hat, ndim=None, check_finite=False)
     if q_hat.shape != shape:
         raise ValueError(
             f"{who} returned shape {q_hat.shape}; expected (n, n_actions) = {shape}, a row a "

@@ -56,7 +56,7 @@ class TinyWorld:
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Call it to make every loop over rows go a few rows at a time: arrays of 20 numbers."""
-    return lambda: monkeypatch.setattr("opl_lib.checks.MAX_ELEMENTS", 20)
+    return lambda: monkeypatch.setattr("opl_lib.arrays.MAX_ELEMENTS", 20)
 
 
 @pytest.fixture(scope="session")

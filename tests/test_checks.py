@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 import opl_lib as opl
-from opl_lib.checks import check_number, integers, numbers, row_chunks, warn_of_scale
+from opl_lib.arrays import integers, numbers, row_chunks
+from opl_lib.checks import check_number, warn_of_scale
 from opl_lib.logs.readers import item_row_numbers, numeric_frame_column
 from opl_lib.progress import progress_bar
 from opl_lib.protocols import (

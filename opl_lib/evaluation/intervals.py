@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_number, row_chunks
+from ..arrays import row_chunks
+from ..checks import check_number
 from ..logs.units import Units
 from .forms import Sample
 

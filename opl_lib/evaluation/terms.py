@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..checks import check_rows, row_chunks
+from ..arrays import check_rows, row_chunks
 from ..learning.cross_fitting import CrossFittedRewardModel
 from ..logs.feedback import BanditFeedback
 from ..logs.support import weight_diagnostics

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import row_chunks
+from ..arrays import row_chunks
 from ..logs.feedback import BanditFeedback
 from ..protocols import PreparesPredictions, reward_function
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import row_chunks
+from ..arrays import row_chunks
 from .support import Shown, balance_table, balanced_features
 from .units import Units
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import integers, warn_user
+from ..arrays import integers
+from ..checks import warn_user
 from .feedback import BanditFeedback, check_feedback
 from .propensities import estimate_propensities
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import check_number, check_rows, feature_matrix, integers, labels
+from ..arrays import check_rows, feature_matrix, integers, labels
+from ..checks import check_number
 from .calibration import (
     calibration_table,
     cross_fit_classifier,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import why_no_number
+from ..arrays import why_no_number
 
 
 def frame_column(frame: Any, name: str, role: str) -> np.ndarray:

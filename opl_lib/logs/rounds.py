@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..checks import (
+from ..arrays import (
     check_rows,
     feature_matrix,
     integers,

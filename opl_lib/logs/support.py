@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..checks import row_chunks
+from ..arrays import row_chunks
 from ..protocols import PolicyLike, action_probabilities, for_items
 from .rounds import Rounds
 from .units import Units

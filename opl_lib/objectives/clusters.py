@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import integers
+from ..arrays import integers
 from .base import Objective
 from .batch import Batch, needed, predictions
 from .value import linear_value

@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 import torch
 
-from ..checks import feature_matrix, numbers, row_chunks
+from ..arrays import feature_matrix, numbers, row_chunks
 
 
 class ItemIndex:

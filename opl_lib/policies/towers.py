@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_number, feature_matrix
+from ..arrays import feature_matrix
+from ..checks import check_number
 from .index import find_twins
 
 

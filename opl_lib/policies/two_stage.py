@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..checks import integers
+from ..arrays import integers
 from ..logs.clusters import check_clusters
 from ..protocols import (
     HasTemperature,

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import MIN_TEMPERATURE, check_number, row_chunks
+from ..arrays import row_chunks
+from ..checks import MIN_TEMPERATURE, check_number
 from .index import ItemIndex
 from .towers import TwoTower, check_towers, embed
 

@@ -6,7 +6,8 @@ from numbers import Integral
 
 import numpy as np
 
-from ..checks import check_number, feature_matrix, read_only, row_chunks
+from ..arrays import feature_matrix, read_only, row_chunks
+from ..checks import check_number
 from ..logs.feedback import BanditFeedback
 from ..protocols import PolicyLike, action_probabilities, policy_function
 from .logging_policies import ignores_context

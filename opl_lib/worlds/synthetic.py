@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_number, read_only
+from ..arrays import read_only
+from ..checks import check_number
 from ..protocols import PolicyLike, policy_function
 from .base import World
 from .logging_policies import FirstItems, uniform

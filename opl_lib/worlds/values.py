@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..checks import integers, row_chunks
+from ..arrays import integers, row_chunks
 from ..protocols import PolicyLike, action_probabilities, for_items
 
 if TYPE_CHECKING:

@@ -686,7 +686,7 @@ def test_a_missing_label_is_named_with_its_row(columns, name, missing):
 
 def test_labels_of_mixed_types_are_rejected_at_once(columns):
     columns["user_id"] = np.array(["a", 1, "b", 2], dtype=object)
-    with pytest.raises(ValueError, match=r"user_id cannot be sorted: .* one type"):
+    with pytest.raises(ValueError, match=r"user_id has values of several types: .* one type"):
         opl.BanditFeedback(**columns)
 
 

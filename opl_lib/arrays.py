@@ -1,0 +1,256 @@
+"""What comes in as an array: taken as it is meant, or refused with place and cure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from numbers import Number, Real
+from typing import Any
+
+import numpy as np
+
+# An array of rows by items is never larger than this: 64 MiB of double-precision numbers.
+MAX_ELEMENTS = 2**23
+# Beyond this, whole numbers have neighbours that double precision cannot tell from them.
+MAX_EXACT = 2**53
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A copy that nobody can write to; of what nobody can write to, the array itself."""
+    if array.flags.writeable or array.base is not None:
+        array = array.copy(order="K")
+        array.flags.writeable = False
+    return array
+
+
+def row_chunks(n_rounds: int, n_actions: int, max_elements: int | None = None) -> list[slice]:
+    """Slices of rows such that a (rows, n_actions) array stays below `max_elements`."""
+    step = max(1, (max_elements or MAX_ELEMENTS) // max(1, n_actions))
+    return [slice(start, min(start + step, n_rounds)) for start in range(0, n_rounds, step)]
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+    """Anything like an array, of at least one dimension and with nothing masked."""
+    if hasattr(values, "tocsr"):
+        raise ValueError(
+            f"{name} is a sparse matrix, and must be a dense array: pass {name}.toarray(), or "
+            "reduce its columns first, as sklearn.decomposition.TruncatedSVD does."
+        )
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
+        raise ValueError(f"{name} is masked in row {row}. Drop or fill masked values.")
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # of whatever library the values come from
+        raise ValueError(f"{name} cannot be read as an array: {error}") from error
+    if array.ndim == 0:
+        raise ValueError(f"{name} must be an array; got {_shortly(values)}.")
+    return array
+
+
+def numbers(name: str, values: Any, ndim: int | None, check_finite: bool = True) -> np.ndarray:
+    """Real numbers, in floating point; of any number of dimensions, if that is None."""
+    array = as_array(name, values)
+    if array.dtype.kind not in "bifu":
+        why = why_no_number(array, "Encode categories")
+        raise ValueError(f"{name} must be numeric; got dtype {array.dtype}{why}")
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(
+            f"{name} must have {ndim} dimension{'s' * (ndim > 1)}; got shape {array.shape}."
+        )
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
+    if check_finite and not np.isfinite(array).all():
+        place = first(~np.isfinite(array))
+        raise ValueError(
+            f"{name} must be finite; {where(place)} has {array[place]}. Drop or impute it."
+        )
+    return array
+
+
+def feature_matrix(name: str, values: Any) -> np.ndarray:
+    """Finite features, (rows, columns), of at least one column."""
+    array = numbers(name, values, ndim=2)
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} has no columns; pass at least one feature, or a column of ones.")
+    return array
+
+
+def single_precision(name: str, array: np.ndarray) -> np.ndarray:
+    """Finite numbers as the float32 that towers compute with."""
+    with np.errstate(over="ignore", under="ignore"):
+        single = array.astype(np.float32)
+    if not np.isfinite(single).all():
+        place = first(~np.isfinite(single))
+        raise ValueError(
+            f"{name} is too large for single precision: {where(place)} has {array[place]}. "
+            "Divide it by a constant, or standardise it."
+        )
+    return single
+
+
+def integers(name: str, values: Any) -> np.ndarray:
+    """Whole numbers, (n,), as int64."""
+    array = as_array(name, values)
+    if (row := _first_missing(array)) is not None:
+        raise ValueError(f"{name} is missing in row {row}. Drop the row.")
+    if array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must hold integers; got dtype {array.dtype}. "
+            f"Convert it with {name}.astype(int) if its values are whole numbers."
+        )
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have 1 dimension; got shape {array.shape}.")
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        row = int(array.argmax())
+        raise ValueError(f"{name} is too large for an integer of 64 bits in row {row}.")
+    return array.astype(np.int64, copy=False)
+
+
+def labels(name: str, values: Any) -> np.ndarray:
+    """Labels of one sortable type without missing values, (n,): who is who without loss."""
+    array = as_array(name, values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have 1 dimension; got shape {array.shape}.")
+    if (row := _first_missing(array)) is not None:
+        raise ValueError(f"{name} is missing in row {row}. Drop the row or fill the value.")
+    if array.dtype.kind == "O":
+        _check_one_type(name, array)
+    return check_exact(name, array)
+
+
+def times(name: str, values: Any) -> np.ndarray:
+    """Numbers or dates without missing values, (n,), that sort as time passes."""
+    array = labels(name, values)
+    if array.dtype.kind in "SUV" or (array.dtype.kind == "O" and isinstance(array[0], str | bytes)):
+        raise ValueError(
+            f"{name} is text, such as {array[0]!r}, and would be sorted by the alphabet. Convert "
+            f"it: pandas.to_datetime({name}), with format=… or dayfirst=True if the day is first."
+        )
+    if array.dtype.kind in "bc":
+        raise ValueError(f"{name} must hold numbers or dates; got dtype {array.dtype}.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        place = first(~np.isfinite(array))
+        raise ValueError(f"{name} must be finite; {where(place)} has {array[place]}.")
+    return array
+
+
+def check_exact(name: str, array: np.ndarray) -> np.ndarray:
+    """The array; raise if it holds floats so large that they may stand for several integers."""
+    if array.dtype.kind == "f" and array.size:
+        size = np.abs(array)
+        limit = min(MAX_EXACT, 2 ** (np.finfo(array.dtype).nmant + 1))
+        if size.max() >= limit:
+            row = int(size.argmax())
+            raise ValueError(
+                f"{name} has {array[row]!r} in row {row}: as {array.dtype}, numbers from {limit} "
+                "on cannot be told from their neighbours. Read the column as integers or as text "
+                "(in pandas, dtype 'Int64' keeps integers where values are missing)."
+            )
+    return array
+
+
+def round_down_to_one(pscore: np.ndarray) -> np.ndarray:
+    """Take probabilities that rounding has put just above 1 for 1."""
+    just_above = (pscore > 1) & (pscore < 1 + 1e-6)
+    return np.where(just_above, pscore.dtype.type(1), pscore) if just_above.any() else pscore
+
+
+def check_rows(name: str, column: np.ndarray, good: np.ndarray, must_be: str, cure: str) -> None:
+    """Raise, with the first row that is not good."""
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ValueError(f"{name} must be {must_be}; row {row} has {column[row]}. {cure}")
+
+
+def first(bad: np.ndarray) -> tuple[int, ...]:
+    """The first place where a mask is true."""
+    return tuple(int(i) for i in np.argwhere(bad)[0])
+
+
+def where(place: tuple[int, ...]) -> str:
+    """``(3,)`` and ``(3, 0)`` in words."""
+    return f"row {place[0]}" + "".join(f", column {column}" for column in place[1:])
+
+
+def why_no_number(array: np.ndarray, encode: str) -> str:
+    """The end of a message: the first entry that is no number, and the cure; `encode` for text."""
+    encode += " first, for example with pandas.get_dummies."
+    for place, value in _entries(array):
+        if _is_missing(value):
+            return f"; {where(place)} is missing ({value}). Drop the row or impute the value."
+        if isinstance(value, complex | np.complexfloating):
+            return f"; {where(place)} has {value!r}. Take its real part, or two columns."
+        if isinstance(value, np.datetime64 | np.timedelta64) or hasattr(value, "isoformat"):
+            return f"; {where(place)} has {value}. Count it from a day, as in days since then."
+        if isinstance(value, str | bytes) and _is_number_in_text(value):
+            return (
+                f"; {where(place)} has {value!r}, a number stored as text. Convert it, as with "
+                ".astype(float) or pandas.to_numeric."
+            )
+        if isinstance(value, Number) and not isinstance(value, Real):
+            return f"; {where(place)} has {value!r}. Convert it, as with .astype(float)."
+        if not isinstance(value, Real | np.bool_):
+            return f"; {where(place)} has {_shortly(value)}. {encode}"
+    return ", though every entry is a number. Convert it, as with .astype(float)."
+
+
+def _entries(array: np.ndarray) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """Of objects all, of what else is no number the first: one is as good as another there."""
+    for place, value in np.ndenumerate(array):
+        yield place, value
+        if array.dtype.kind != "O":
+            return
+
+
+def _is_number_in_text(value: str | bytes) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_one_type(name: str, array: np.ndarray) -> None:
+    types: dict[type, int] = {}
+    for row, value in enumerate(array):
+        types.setdefault(type(value), row)
+    if len(types) > 1:
+        (one, row), (other, later) = list(types.items())[:2]
+        raise ValueError(
+            f"{name} has values of several types: {array[row]!r}, of {one.__name__}, in row {row} "
+            f"and {array[later]!r}, of {other.__name__}, in row {later}. Convert it to one type, "
+            "as with .astype(str)."
+        )
+    try:
+        hash(array[0])
+        np.sort(array)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} cannot be sorted and compared, such as {array[0]!r} in row 0: {error}. "
+            "Convert it to numbers or text."
+        ) from error
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, NaT or pandas.NA: what is not equal to itself, or will not say."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+    except ValueError:  # an array, of which some entries may be missing and others not
+        return False
+
+
+def _first_missing(array: np.ndarray) -> int | None:
+    if array.dtype.kind == "O":
+        missing = np.array([_is_missing(value) for value in array.flat]).reshape(array.shape)
+    else:
+        missing = array != array
+    return first(missing)[0] if missing.any() else None
+
+
+def _shortly(value: Any) -> str:
+    """A value for a message: what it says of itself if that is short, else its type."""
+    said = repr(value)
+    kind = type(value).__name__
+    return said if value is None or len(said) <= 30 else f"an object of type {kind}"
