@@ -14,6 +14,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 unexport MPLBACKEND  # the notebooks' own backend puts figures on the page
+unexport CDPATH  # cd means a folder of this one
 
 .PHONY: help
 help: ## show this list
@@ -40,6 +41,22 @@ html: $(READY) ## render the stored outputs of the chapters
 .PHONY: test
 test: html ## unit tests, doctests, re-run of the notebooks, rendered pages in a browser
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+
+# Of torch, whose other builds are gigabytes, the version of the lock; TORCH=2.10 takes the floor.
+# Without doctests and warnings: numbers were printed, and packages warned, otherwise in those days.
+# Python 3.11: for newer ones the oldest packages have no wheels.
+TORCH ?= 2.13.0
+FLOORS := .venv-floors
+OF_BOOK := $(wildcard tests/book/test_*.py)
+.PHONY: test-floors
+test-floors: ## unit tests with the oldest packages that pyproject.toml admits, in .venv-floors
+	@test -d $(FLOORS) || $(PYTHON) -m venv $(FLOORS)
+	@$(PYTHON) tools/floors.py | sed 's/^torch==.*/torch==$(TORCH)/' > $(FLOORS)/floors.txt
+	@$(FLOORS)/bin/python -m pip install --quiet --requirement $(FLOORS)/floors.txt \
+	  hypothesis obp==0.4.1 polars pytest pytest-xdist
+	@PYTHONPATH=. $(FLOORS)/bin/python -m pytest --numprocesses 2 --dist loadscope \
+	  --override-ini addopts=--import-mode=importlib --override-ini filterwarnings=ignore tests \
+	  $(addprefix --ignore ,$(filter-out %_experiments.py %_tables.py %_runners.py,$(OF_BOOK)))
 
 .PHONY: notebooks
 notebooks: $(READY) ## book/text/*.md to book/*.ipynb with outputs; CHAPTERS="01_two_towers" for some
@@ -70,4 +87,4 @@ lint: $(READY) ## check style, layers and types
 
 .PHONY: clean
 clean: ## remove what the targets made, .venv included
-	rm -rf .venv _build build *.egg-info
+	rm -rf .venv .venv-floors _build build *.egg-info

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
-from numbers import Number, Real
+from numbers import Integral, Number, Real
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 # An array of rows by items is never larger than this: 64 MiB of double-precision numbers.
 MAX_ELEMENTS = 2**23
-# Beyond this, whole numbers have neighbours that double precision cannot tell from them.
-MAX_EXACT = 2**53
+
+
+_own: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A copy that nobody can write to; of what nobody can write to, the array itself."""
-    if array.flags.writeable or array.base is not None:
+    """A copy that nobody can write to; of such a copy, or of a file opened for reading, itself.
+
+    What somebody else made may be read-only today and written to tomorrow, here or in another view.
+    """
+    if array.flags.writeable or not (_own.get(id(array)) is array or _is_on_disk(array)):
         array = array.copy(order="K")
         array.flags.writeable = False
+        _own[id(array)] = array
     return array
+
+
+def _is_on_disk(array: Any) -> bool:
+    while isinstance(array, np.ndarray) and not array.flags.writeable:
+        array = array.base
+    return isinstance(array, mmap.mmap) and memoryview(array).readonly
 
 
 def row_chunks(n_rounds: int, n_actions: int, max_elements: int | None = None) -> list[slice]:
@@ -67,12 +80,23 @@ def numbers(name: str, values: Any, ndim: int | None, check_finite: bool = True)
     return array
 
 
-def feature_matrix(name: str, values: Any) -> np.ndarray:
-    """Finite features, (rows, columns), of at least one column."""
+def feature_matrix(name: str, values: Any, width: int | None = None) -> np.ndarray:
+    """Finite features, (rows, columns), of at least one column; of `width`, if it is known."""
     array = numbers(name, values, ndim=2)
     if array.shape[1] == 0:
         raise ValueError(f"{name} has no columns; pass at least one feature, or a column of ones.")
+    if width is not None and array.shape[1] != width:
+        raise ValueError(
+            f"{name} has {array.shape[1]} features, but the training log had {width}: encode new "
+            "data exactly as that was encoded."
+        )
     return array
+
+
+def mean_and_scale(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation; 0 for the latter where rounding alone tells values apart."""
+    mean, scale = float(values.mean()), float(values.std())
+    return mean, scale if scale > 1e-12 * abs(mean) else 0.0
 
 
 def single_precision(name: str, array: np.ndarray) -> np.ndarray:
@@ -91,7 +115,7 @@ def single_precision(name: str, array: np.ndarray) -> np.ndarray:
 def integers(name: str, values: Any) -> np.ndarray:
     """Whole numbers, (n,), as int64."""
     array = as_array(name, values)
-    if (row := _first_missing(array)) is not None:
+    if (row := first_missing(array)) is not None:
         raise ValueError(f"{name} is missing in row {row}. Drop the row.")
     if array.dtype.kind not in "iu":
         raise ValueError(
@@ -106,47 +130,40 @@ def integers(name: str, values: Any) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
-def labels(name: str, values: Any) -> np.ndarray:
-    """Labels of one sortable type without missing values, (n,): who is who without loss."""
-    array = as_array(name, values)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have 1 dimension; got shape {array.shape}.")
-    if (row := _first_missing(array)) is not None:
-        raise ValueError(f"{name} is missing in row {row}. Drop the row or fill the value.")
-    if array.dtype.kind == "O":
-        _check_one_type(name, array)
-    return check_exact(name, array)
+def places(name: str, values: Any, n: int) -> np.ndarray:
+    """Whole numbers from 0 to n − 1, (k,)."""
+    array = integers(name, values)
+    check_rows(name, array, (array >= 0) & (array < n), f"in [0, {n - 1}]", "Take others.")
+    return array
 
 
-def times(name: str, values: Any) -> np.ndarray:
-    """Numbers or dates without missing values, (n,), that sort as time passes."""
-    array = labels(name, values)
-    if array.dtype.kind in "SUV" or (array.dtype.kind == "O" and isinstance(array[0], str | bytes)):
+def row_numbers(rows: Any, n_rounds: int) -> np.ndarray:
+    """Some of n rows, (m,): a slice, row numbers or a boolean mask."""
+    if isinstance(rows, slice):
+        ends = (rows.start, rows.stop, rows.step)
+        if rows.step == 0 or not all(end is None or isinstance(end, Integral) for end in ends):
+            raise ValueError(f"rows cannot be a slice with the ends and step {ends}.")
+        return np.arange(n_rounds)[rows]
+    if isinstance(rows, tuple):  # places in several dimensions, as of numpy.nonzero
+        if len(rows) != 1:
+            raise ValueError(f"rows cannot be a tuple, as of {len(rows)} dimensions. Pass a list.")
+        rows = rows[0]
+    single = isinstance(rows, Integral) and not isinstance(rows, bool)
+    chosen = as_array("rows", [rows] if single else rows)
+    if chosen.shape == (0,):
+        return np.empty(0, dtype=np.int64)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "biu":
         raise ValueError(
-            f"{name} is text, such as {array[0]!r}, and would be sorted by the alphabet. Convert "
-            f"it: pandas.to_datetime({name}), with format=… or dayfirst=True if the day is first."
+            "rows must be a slice, integers or a boolean mask of one dimension; got shape "
+            f"{chosen.shape} and dtype {chosen.dtype}."
         )
-    if array.dtype.kind in "bc":
-        raise ValueError(f"{name} must hold numbers or dates; got dtype {array.dtype}.")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        place = first(~np.isfinite(array))
-        raise ValueError(f"{name} must be finite; {where(place)} has {array[place]}.")
-    return array
-
-
-def check_exact(name: str, array: np.ndarray) -> np.ndarray:
-    """The array; raise if it holds floats so large that they may stand for several integers."""
-    if array.dtype.kind == "f" and array.size:
-        size = np.abs(array)
-        limit = min(MAX_EXACT, 2 ** (np.finfo(array.dtype).nmant + 1))
-        if size.max() >= limit:
-            row = int(size.argmax())
-            raise ValueError(
-                f"{name} has {array[row]!r} in row {row}: as {array.dtype}, numbers from {limit} "
-                "on cannot be told from their neighbours. Read the column as integers or as text "
-                "(in pandas, dtype 'Int64' keeps integers where values are missing)."
-            )
-    return array
+    if chosen.dtype.kind == "b":
+        if len(chosen) != n_rounds:
+            raise ValueError(f"rows is a mask of {len(chosen)} rows, but the log has {n_rounds}.")
+        return np.flatnonzero(chosen)
+    good = (chosen < n_rounds) & (chosen >= -n_rounds)
+    check_rows("rows", chosen, good, f"in [-{n_rounds}, {n_rounds - 1}]", "Take rows of this log.")
+    return chosen.astype(np.int64) % n_rounds
 
 
 def round_down_to_one(pscore: np.ndarray) -> np.ndarray:
@@ -176,9 +193,11 @@ def why_no_number(array: np.ndarray, encode: str) -> str:
     """The end of a message: the first entry that is no number, and the cure; `encode` for text."""
     encode += " first, for example with pandas.get_dummies."
     for place, value in _entries(array):
+        if isinstance(value, np.str_ | np.bytes_ | np.complexfloating):
+            value = value.item()
         if _is_missing(value):
             return f"; {where(place)} is missing ({value}). Drop the row or impute the value."
-        if isinstance(value, complex | np.complexfloating):
+        if isinstance(value, complex):
             return f"; {where(place)} has {value!r}. Take its real part, or two columns."
         if isinstance(value, np.datetime64 | np.timedelta64) or hasattr(value, "isoformat"):
             return f"; {where(place)} has {value}. Count it from a day, as in days since then."
@@ -210,27 +229,6 @@ def _is_number_in_text(value: str | bytes) -> bool:
     return True
 
 
-def _check_one_type(name: str, array: np.ndarray) -> None:
-    types: dict[type, int] = {}
-    for row, value in enumerate(array):
-        types.setdefault(type(value), row)
-    if len(types) > 1:
-        (one, row), (other, later) = list(types.items())[:2]
-        raise ValueError(
-            f"{name} has values of several types: {array[row]!r}, of {one.__name__}, in row {row} "
-            f"and {array[later]!r}, of {other.__name__}, in row {later}. Convert it to one type, "
-            "as with .astype(str)."
-        )
-    try:
-        hash(array[0])
-        np.sort(array)
-    except TypeError as error:
-        raise ValueError(
-            f"{name} cannot be sorted and compared, such as {array[0]!r} in row 0: {error}. "
-            "Convert it to numbers or text."
-        ) from error
-
-
 def _is_missing(value: Any) -> bool:
     """None, NaN, NaT or pandas.NA: what is not equal to itself, or will not say."""
     try:
@@ -241,7 +239,8 @@ def _is_missing(value: Any) -> bool:
         return False
 
 
-def _first_missing(array: np.ndarray) -> int | None:
+def first_missing(array: np.ndarray) -> int | None:
+    """The first row with None, NaN, NaT or pandas.NA."""
     if array.dtype.kind == "O":
         missing = np.array([_is_missing(value) for value in array.flat]).reshape(array.shape)
     else:

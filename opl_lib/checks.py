@@ -7,6 +7,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
@@ -35,22 +36,24 @@ def check_number(
     finite: bool = True,
 ) -> None:
     """Raise unless `value` is a number of a kind and within bounds, and finite if that is asked."""
-    bounds = []
-    allowed = isinstance(value, kind) and not isinstance(value, bool) and value == value
+    bounds, number = [], value
+    allowed = isinstance(value, kind) and not isinstance(value, bool | Fraction)
+    allowed = allowed and value == value
     if allowed and kind is not Integral:
         try:
-            allowed = math.isfinite(float(value)) or not finite
+            number = float(value)  # of 16 bits it could not be compared with the bounds
+            allowed = math.isfinite(number) or not finite
         except OverflowError:  # an integer beyond the largest float
             allowed = False
     if least is not None:
         bounds.append(f"of at least {least}")
-        allowed = allowed and value >= least
+        allowed = allowed and number >= least
     if above is not None:
         bounds.append(f"above {above}")
-        allowed = allowed and value > above
+        allowed = allowed and number > above
     if most is not None:
         bounds.append(f"at most {most}")
-        allowed = allowed and value <= most
+        allowed = allowed and number <= most
     if not allowed:
         what = "an integer" if kind is Integral else "a finite number" if finite else "a number"
         raise ValueError(

@@ -105,37 +105,62 @@ class KnownWorld(Protocol):
 
 def for_items(policy: Any, action_context: np.ndarray) -> Any:
     """Let a policy that can do so encode the items once, before it is asked chunk by chunk."""
+    policy_function(policy)
     return policy.for_items(action_context) if isinstance(policy, EncodesItems) else policy
 
 
 def action_probabilities(
-    policy: PolicyLike, context: np.ndarray, action_context: np.ndarray
+    policy: PolicyLike,
+    context: np.ndarray,
+    action_context: np.ndarray,
+    first_row: int = 0,
+    n_rows: int | None = None,
 ) -> np.ndarray:
-    """Ask any kind of policy for its probabilities, (n, n_actions), and check them."""
-    shape = (len(context), len(action_context))
+    """Ask any kind of policy for its probabilities, (n, n_actions), and check them.
+
+    The contexts may be a part of n_rows, from `first_row` on: errors name the row of these.
+    """
     returned = policy_function(policy)(context, action_context)
     pi = numbers("what the policy returned", returned, ndim=None, check_finite=False)
+    shape = (len(context), len(action_context))
     if pi.shape != shape:
         raise ValueError(
             f"the policy returned shape {pi.shape}; expected (n, n_actions) = {shape}."
         )
-    total = pi.sum(axis=1)
-    bad = ~((pi >= 0).all(axis=1) & (np.abs(total - 1) < 1e-4))
-    if bad.any():
-        row = int(np.argmax(bad))
-        where = f"in row {row} of the {len(pi)} it was asked for"
-        if not np.isfinite(pi[row]).all():
-            item = int(np.argmin(np.isfinite(pi[row])))
-            raise ValueError(
-                f"the policy returned {pi[row, item]} for item {item} {where}. Did its training "
-                "diverge, or has it never seen such features? Fit it again on finite features, at "
-                "a lower learning rate."
-            )
-        raise ValueError(
-            f"the policy returned no probability distribution {where} (sum {total[row]:.4g}, "
-            f"min {pi[row].min():.4g}). Did it return logits? Apply a softmax first."
-        )
+    check_probabilities("the policy returned", pi, first_row, n_rows)
     return pi
+
+
+def check_probabilities(
+    who: str, pi: np.ndarray, first_row: int = 0, n_rows: int | None = None
+) -> None:
+    """Raise unless every row of an array (n, n_actions) is a probability distribution."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = pi.sum(axis=1)
+    bad = ~((pi >= 0).all(axis=1) & (np.abs(total - 1) < 1e-4))
+    if not bad.any():
+        return
+    row = int(np.argmax(bad))
+    where = f"in row {first_row + row} of the {n_rows or len(pi)} it was asked for"
+    if not np.isfinite(pi[row]).all():
+        item = int(np.argmin(np.isfinite(pi[row])))
+        raise ValueError(
+            f"{who} {pi[row, item]} for item {item} {where}. Did its training diverge, or has it "
+            "never seen such features? Fit it again on finite features, at a lower learning rate."
+        )
+    raise ValueError(
+        f"{who} no probability distribution {where} (sum {total[row]:.4g}, "
+        f"min {pi[row].min():.4g}). Did it return logits? Apply a softmax first."
+    )
+
+
+def is_array(policy: Any) -> bool:
+    """Whether somebody passes probabilities in the place of a policy."""
+    if isinstance(policy, type | np.generic) or isinstance(policy, Policy):
+        return False
+    if isinstance(policy, list | tuple):
+        return not any(isinstance(each, Policy) or callable(each) for each in policy)
+    return hasattr(policy, "__array__") or hasattr(policy, "tocsr")
 
 
 def policy_function(policy: Any) -> Predict:
@@ -144,17 +169,19 @@ def policy_function(policy: Any) -> Predict:
         "a policy is an object with predict_proba(context, action_context), or a function of the "
         "same arguments"
     )
-    if isinstance(policy, np.ndarray):
+    if isinstance(policy, type):
+        raise TypeError(f"{what}; got the class {policy.__name__}: make an object of it first.")
+    if is_array(policy):
         raise TypeError(
-            f"{what}; got ndarray. An array of probabilities for the rounds of a log is taken by "
-            "evaluate and support_report alone: other rounds need a policy."
+            f"{what}; got {type(policy).__name__}. An array of probabilities for the rounds of a "
+            "log is taken by evaluate and support_report alone: other rounds need a policy."
         )
     function = policy.predict_proba if isinstance(policy, Policy) else policy
     if not callable(function):
         raise TypeError(f"{what}; got {type(policy).__name__}.")
-    if not _takes_two(function):
-        if isinstance(policy, type):
-            raise TypeError(f"{what}; got the class {policy.__name__}: make an object of it first.")
+    if hasattr(function, "context_tower"):
+        raise TypeError(f"{what}; got towers. Make one of them: opl.TwoTowerPolicy(towers).")
+    if not takes(function, 2):
         raise TypeError(
             f"{what}; {type(policy).__name__} does not take these two. Of a classifier of contexts "
             "whose classes are all items, in order: "
@@ -163,9 +190,10 @@ def policy_function(policy: Any) -> Predict:
     return function
 
 
-def _takes_two(function: Callable[..., Any]) -> bool:
+def takes(function: Callable[..., Any], n_arguments: int, *names: str) -> bool:
+    """Whether a function can be called with so many arguments, and others by their names."""
     try:
-        inspect.signature(function).bind(None, None)
+        inspect.signature(function).bind(*[None] * n_arguments, **dict.fromkeys(names))
     except TypeError:
         return False
     except ValueError:  # it is compiled, and does not say
@@ -183,11 +211,15 @@ def reward_predictions(
 
 def reward_function(reward_model: Any) -> Predict:
     """What returns a reward model's predictions; raise if it is no reward model."""
+    what = "a reward model has a method predict_reward(context, action_context)"
+    if isinstance(reward_model, type):
+        raise TypeError(
+            f"{what}; got the class {reward_model.__name__}: make an object of it first."
+        )
     if isinstance(reward_model, PredictsReward) and callable(reward_model.predict_reward):
         return reward_model.predict_reward
     raise TypeError(
-        "a reward model has a method predict_reward(context, action_context); "
-        f"{type(reward_model).__name__} has none. "
+        f"{what}; {type(reward_model).__name__} has none. "
         "Wrap a scikit-learn estimator in opl.SklearnRewardModel."
     )
 

@@ -102,17 +102,24 @@ def test_a_number_out_of_its_range_is_named_with_it(value, limits, message):
         (10**400, {"kind": Integral}),
         (np.float32(0.5), {"least": 0, "most": 1}),
         (np.int8(1), {"kind": Integral, "least": 1, "most": 1}),
-        (Fraction(1, 3), {"above": 0}),
     ],
 )
 def test_a_number_within_its_range_passes(value, limits):
     check_number("x", value, **limits)
 
 
-def test_seeds_may_be_of_any_size():
-    """`numpy.isfinite` knows no integer of 2**64 and beyond."""
-    world = opl.SyntheticWorld(3, 2, 2, n_eval_contexts=1, random_state=2**64)
-    assert world.sample(5, random_state=0).n_rounds == 5
+def test_a_fraction_is_no_number_that_arrays_know():
+    with pytest.raises(ValueError, match=r"x must be a finite number.*; got Fraction\(1, 3\)"):
+        check_number("x", Fraction(1, 3), above=0)
+
+
+def test_a_seed_beyond_32_bits_is_refused_with_a_cure_that_helps():
+    number = 2**64
+    with pytest.raises(ValueError, match="random_state must be .* at most 4294967295") as caught:
+        opl.SyntheticWorld(3, 2, 2, n_eval_contexts=1, random_state=number)
+    cure = str(caught.value).partition("Make one of it: ")[2].rstrip(".")
+    seed = eval(cure, {"numpy": np, "number": number})
+    assert opl.SyntheticWorld(3, 2, 2, n_eval_contexts=1, random_state=seed).sample(5, 0).n_rounds
 
 
 # ---- what a thing is

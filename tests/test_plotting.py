@@ -223,3 +223,158 @@ def test_the_table_of_a_watch_can_be_drawn(small_log):
     axes = opl.plot_watch({"ips": watch.table})
     estimate = lines_by_label(axes[0])["ips, held-out rounds"]
     assert list(estimate.get_ydata()) == watch.table.loc["held_out"].estimate.tolist()
+
+
+# ---- what is given is checked
+
+
+def evaluated(**changed):
+    """Tables as `evaluate` makes them, some columns changed."""
+    return {"u": table(ips=(0.1, 0.2, 0.4), dr=(0.2, 0.25, 0.3)).assign(**changed)}
+
+
+def calibrated(**changed):
+    columns = {"predicted": [0.1, 0.4], "observed": [0.2, 0.3], "std_error": [0.1, 0.1]}
+    return pd.DataFrame({**columns, **changed})
+
+
+@pytest.mark.parametrize(
+    ("curves", "message"),
+    [
+        (None, "curves must be a dictionary from names to sequences of values"),
+        ([0.5, 0.6], "curves must be a dictionary .*got list"),
+        ({}, "curves must be a dictionary .*at least one"),
+        ({1: [0.5]}, "curves must have names that are text; got 1"),
+        ({"ips": 0.5}, r"curves\['ips'\] must be an array; got 0.5"),
+        ({"ips": ["0.5", "0.6"]}, r"curves\['ips'\] must be numeric.*stored as text"),
+        ({"ips": [[0.5], [0.6]]}, r"curves\['ips'\] must have 1 dimension"),
+        ({"ips": [0.5, 1j]}, r"curves\['ips'\] must be numeric"),
+    ],
+    ids=range(8),
+)
+def test_what_are_no_curves_is_named(curves, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        opl.plot_curves(curves)
+
+
+@pytest.mark.parametrize("values", [np.array([0.5, 0.6]), pd.Series([0.5, 0.6], index=[7, 3])])
+def test_curves_may_come_in_any_column(values):
+    line = lines_by_label(opl.plot_curves({"ips": values}))["ips"]
+    assert list(line.get_xdata()) == [0, 1] and list(line.get_ydata()) == [0.5, 0.6]
+
+
+def test_what_is_infinite_leaves_a_gap_in_a_curve():
+    line = lines_by_label(opl.plot_curves({"ips": [-np.inf, 0.5, 0.6]}))["ips"]
+    assert np.isnan(line.get_ydata()).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (0.5, "must be a dictionary from names to numbers.*got float"),
+        ({"logging": "0.5"}, r"\['logging'\] must be a finite number; got '0.5'"),
+        ({"logging": np.nan}, r"\['logging'\] must be a finite number; got nan"),
+        ({"logging": None}, r"\['logging'\] must be a finite number; got None"),
+        ({"logging": [0.5]}, r"\['logging'\] must be a finite number; got \[0.5\]"),
+        ({None: 0.5}, "must have names that are text; got None"),
+    ],
+    ids=range(6),
+)
+def test_what_are_no_references_is_named(values, message):
+    ax = plt.subplots()[1]
+    for name, draw in {
+        "references": lambda: opl.plot_curves({"ips": [0.5]}, values),
+        "references ": lambda: opl.plot_estimates(evaluated(), values),
+        "references  ": lambda: opl.draw_references(ax, values),
+        "true_values": lambda: opl.plot_estimates(evaluated(), true_values=values),
+    }.items():
+        with pytest.raises((TypeError, ValueError), match=name.strip() + ".*" + message):
+            draw()
+
+
+@pytest.mark.parametrize("ax", [3, "ax", plt.Figure(), [None], opl], ids=range(5))
+def test_what_are_no_axes_is_named(ax):
+    for draw in (
+        lambda: opl.plot_curves({"ips": [0.5]}, ax=ax),
+        lambda: opl.plot_estimates(evaluated(), ax=ax),
+        lambda: opl.plot_calibration(calibrated(), ax),
+        lambda: opl.draw_references(ax, {"logging": 0.5}),
+    ):
+        with pytest.raises(TypeError, match="ax must be Axes of matplotlib; got"):
+            draw()
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        (evaluated()["u"], "tables must be a dictionary from names .*got DataFrame"),
+        ({"u": None}, r"tables\['u'\] must be the data frame of evaluate; got NoneType"),
+        ({"u": {"policy_value": 1}}, r"tables\['u'\] must be the data frame of evaluate; got dict"),
+        ({"u": evaluated()["u"][:0]}, r"tables\['u'\] has no rows"),
+        ({"u": evaluated()["u"].drop(columns="ci_upper")}, "with a column 'ci_upper'"),
+        (evaluated(ci_lower="a"), r"tables\['u'\]\['ci_lower'\] must be numeric"),
+    ],
+    ids=range(6),
+)
+def test_what_are_no_tables_of_estimates_is_named(tables, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        opl.plot_estimates(tables)
+
+
+@pytest.mark.parametrize("difference", [False, True])
+@pytest.mark.parametrize("interval", ["normal", "bootstrap"])
+def test_every_table_of_evaluate_can_be_drawn(small_log, interval, difference):
+    how = {"interval": interval, "difference": difference}
+    tables = {"u": opl.evaluate(opl.uniform(), small_log, ["ips", "snips"], **how)}
+    drawn = opl.plot_estimates(tables).get_xlabel()
+    assert ("difference" in drawn) is difference
+
+
+def test_an_interval_that_leaves_its_estimate_outside_is_drawn_where_it_is():
+    ax = opl.plot_estimates({"u": table(ips=(0.3, 0.2, 0.4))})
+    bar, point = ax.get_lines()
+    assert list(bar.get_xdata()) == [0.3, 0.4] and list(point.get_xdata()) == [0.2]
+    assert legend_of(ax) == ["ips"]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        (None, r"calibration must be the data frame that estimate_propensities\(…\) has; got None"),
+        (calibrated()["predicted"], "calibration must be the data frame .*got Series"),
+        (calibrated()[:0], "calibration has no rows"),
+        (calibrated().drop(columns="std_error"), "calibration must .* with a column 'std_error'"),
+        (calibrated(observed="a"), r"calibration\['observed'\] must be numeric"),
+    ],
+    ids=range(5),
+)
+def test_what_is_no_calibration_is_named(calibration, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        opl.plot_calibration(calibration)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t, "tables must be a dictionary from names to tables of Watch"),
+        (lambda t: {"ips": t[:0]}, r"tables\['ips'\] has no rows: there is nothing to draw"),
+        (lambda t: {"ips": t.droplevel("log")}, r"must have the logs \['held_out', 'train'\]"),
+        (lambda t: {"ips": t.rename({"train": "other"})}, r"must have the logs \['held_out', 'tr"),
+        (lambda t: {"ips": t.drop(columns="entropy")}, "with a column 'entropy'"),
+        (lambda t: {"ips": t.astype(str)}, r"tables\['ips'\]\['estimate'\] must be numeric"),
+    ],
+    ids=range(6),
+)
+def test_what_are_no_tables_of_a_watch_is_named(change, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        opl.plot_watch(change(diagnosis()))
+
+
+def test_a_watch_in_the_place_of_its_table_is_named(small_log):
+    with pytest.raises(TypeError, match=r"the data frame of a Watch, its .table,; got Watch"):
+        opl.plot_watch({"ips": opl.Watch(small_log)})
+
+
+def test_a_colour_is_asked_for_by_a_name():
+    with pytest.raises(TypeError, match="name must be a string; got None"):
+        color_of(None)

@@ -1,6 +1,7 @@
 """Open the rendered pages in Chromium, offline; the browser tests use this.
 
 browser.py FOLDER    save a full-page screenshot of every page, light and dark, in FOLDER
+browser.py --find    print where the Chromium is; any Python will do
 """
 
 import os
@@ -8,8 +9,6 @@ import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-
-from playwright.sync_api import sync_playwright
 
 HTML = Path(__file__).resolve().parent.parent / "_build" / "html"
 THEMES = ("light", "dark")
@@ -40,6 +39,8 @@ def page_names():
 @contextmanager
 def chromium():
     """A running browser."""
+    from playwright.sync_api import sync_playwright  # here, so that --find needs no packages
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         yield browser
@@ -70,8 +71,12 @@ def is_remote(url):
 
 
 def main():
-    if len(sys.argv) != 2 or not find_chromium():
-        sys.exit(__doc__ if find_chromium() else "no Chromium found; OPL_CHROMIUM may name one")
+    found = find_chromium()
+    if len(sys.argv) != 2 or not found:
+        sys.exit(__doc__ if found else "no Chromium found: install one, or name it in OPL_CHROMIUM")
+    if sys.argv[1] == "--find":
+        print(found)
+        return
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import io
+import math
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .figures import EXPERIMENTS
-from .runner import expected_seconds, missing, run
-from .tables import RESULTS, read_table
+from .runner import Table, expected_seconds, missing, run
+from .tables import RESULTS, TableError
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM has come: the run ends as by Ctrl-C."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # the one of a pipe may lack letters such as ε
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     known = "\n".join(
         f"  {name:<22}{len(e.cells):>4} cells x {len(e.seeds):>2} seeds   {e.about}"
         for name, e in EXPERIMENTS.items()
@@ -28,37 +41,71 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--folder", default=RESULTS, type=Path, help="of the tables (default: results, beside book)"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--jobs", type=_count, default=2, help="processes (default: 2)")
     parser.add_argument(
         "--dry-run", action="store_true", help="list the missing cells and the time they would take"
     )
     args = parser.parse_args(arguments)
     if unknown := sorted(set(args.names) - set(EXPERIMENTS)):
         parser.error(f"no such experiment: {', '.join(unknown)}")
-    for name in args.names or EXPERIMENTS:
-        experiment = EXPERIMENTS[name]
-        if args.dry_run:
-            _show(name, args.folder, args.jobs)
-            continue
-        try:
-            run(name, experiment.cells, experiment.seeds, args.folder, args.jobs)
-        except KeyboardInterrupt:
-            print(f"\nstopped; the finished cells are in {args.folder}/{name}.csv, and the same "
-                  "command goes on from there", file=sys.stderr)  # fmt: skip
-            return 130
+    names = args.names or list(EXPERIMENTS)
+    try:
+        for name in names:  # a table that is damaged is found before the others are filled
+            Table(name, EXPERIMENTS[name].cells, args.folder).read()
+        for name in names:
+            if args.dry_run:
+                _show(name, args.folder, args.jobs)
+            else:
+                experiment = EXPERIMENTS[name]
+                with _ended_by_sigterm():
+                    run(name, experiment.cells, experiment.seeds, args.folder, args.jobs)
+    except KeyboardInterrupt as stop:
+        print(f"\nstopped; the finished cells are in {args.folder}/{name}.csv, and the same "
+              "command goes on from there", file=sys.stderr)  # fmt: skip
+        return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
+    except (TableError, OSError) as error:
+        print(f"\n{parser.prog}: error: {name}: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _count(text: str) -> int:
+    """An argument that must be a number of processes."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1; got {text!r}")
+    return int(text)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM stop a run as Ctrl-C does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(name: str, folder: Path, n_jobs: int) -> None:
     experiment = EXPERIMENTS[name]
-    todo = missing(experiment.cells, experiment.seeds, read_table(folder / f"{name}.csv"))
+    done, _ = Table(name, experiment.cells, folder).read()
+    todo = missing(experiment.cells, experiment.seeds, done)
     n_done = len(experiment.cells) - len(todo)
     print(f"\n{name}: {experiment.about}; {n_done} of {len(experiment.cells)} cells are done")
-    total = 0.0
-    for (cell, seeds), seconds in zip(todo, expected_seconds(todo), strict=True):
-        total += seconds
-        print(f"  {cell.title} {len(seeds):>2} seeds  {seconds:>7.0f} s")
-    print(f"  about {total / 60:.0f} minutes on one core, {total / 60 / n_jobs:.0f} on {n_jobs}")
+    all_seconds = expected_seconds(todo)
+    for (cell, seeds), seconds in zip(todo, all_seconds, strict=True):
+        known = "" if math.isnan(seconds) else f"  {seconds:>7.0f} s"
+        print(f"  {cell.title} {len(seeds):>2} seeds{known}")
+    minutes = sum(all_seconds) / 60
+    if not math.isnan(minutes):
+        print(f"  about {minutes:.0f} minutes on one core, {minutes / n_jobs:.0f} on {n_jobs}")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,13 @@ import numpy as np
 
 from opl_lib.evaluation.evaluate import evaluate
 from opl_lib.learning.learner import OffPolicyLearner, fit_many
+from opl_lib.learning.regressor import TwoTowerRegressor
 from opl_lib.learning.reward_models import SklearnRewardModel
 from opl_lib.logs.feedback import BanditFeedback
 from opl_lib.worlds import logging_policies
 from opl_lib.worlds.synthetic import SyntheticWorld
+
+from .learners import REGRESSION
 
 LOG_SEED, VALIDATION_SEED = 1, 2
 VALIDATION_SHARE = 0.25  # of the length of the log
@@ -48,8 +51,8 @@ class Cell:
         How a step sees the items; as in `OffPolicyLearner`.
     n_sampled : int
     reward_model : {"two towers", "article"}
-        The q̂ of DR: the library's default, or the article's: scikit-learn's ``MLPRegressor`` with
-        hidden layers (10, 10, 10), fitted and used on the same rows.
+        The q̂ of DR: two towers like those of the policy, or the article's: scikit-learn's
+        ``MLPRegressor`` with hidden layers (10, 10, 10), fitted and used on the same rows.
     n_eval_contexts : int
         Contexts on which the true value is averaged.
     """
@@ -109,7 +112,7 @@ class Cell:
     def learner(self, seed: int, learning_rate: float) -> OffPolicyLearner:
         """The learner of a seed."""
         return OffPolicyLearner(
-            objective=self.objective,
+            objective=REGRESSION if self.objective == "regression" else self.objective,
             epochs=self.n_epochs,
             batch_size=self.batch_size,
             learning_rate=learning_rate,
@@ -119,7 +122,7 @@ class Cell:
             n_sampled=self.n_sampled,
             progress=False,
             random_state=seed,
-            **self._reward_model(),
+            **self._reward_model(seed),
         )
 
     def run(self, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -193,13 +196,22 @@ class Cell:
         n_fits = n_seeds * max(len(self.learning_rates), 1)
         return updates * n_fits * (self.batch_size + items + 20)
 
-    def _reward_model(self) -> dict[str, Any]:
-        if self.reward_model == "two towers" or self.objective not in ("dm", "dr"):
+    def _reward_model(self, seed: int) -> dict[str, Any]:
+        if self.objective not in ("dm", "dr"):
             return {}
+        if self.reward_model == "two towers":
+            towers = TwoTowerRegressor(
+                REGRESSION,
+                epochs=self.n_epochs,
+                batch_size=self.batch_size,
+                progress=False,
+                random_state=seed,
+            )
+            return {"reward_model": towers}
         from sklearn.neural_network import MLPRegressor
 
         network = MLPRegressor(hidden_layer_sizes=(10, 10, 10), random_state=12345)
-        return {"reward_model": SklearnRewardModel(network), "n_folds": 1}
+        return {"reward_model": SklearnRewardModel(network, standardise=False), "n_folds": 1}
 
 
 def _best(candidates: Sequence[Any], policies: Sequence[Any], feedback: BanditFeedback) -> Any:

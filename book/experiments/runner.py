@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import is_dataclass
+from errno import ENOTDIR
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from opl_lib import files
+from opl_lib.checks import check_flag, check_number, check_seed
+
 from .cells import Cell
-from .tables import RESULTS, here, key, note_of, read_table, write_table
+from .tables import (
+    MAY_BE_EMPTY,
+    RESULTS,
+    TableError,
+    here,
+    key,
+    made_with_of,
+    note_for,
+    note_of,
+    read_table,
+    read_with_checks,
+    setting_names,
+    write_table,
+)
 
 _TIMED_BATCHES = 20
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class Runnable(Protocol):
@@ -48,7 +72,8 @@ def run(
     Each finished cell is added to ``folder/name.csv``, which is replaced as a whole, so that it is
     complete and valid at any moment. Its column ``made_with`` says with what each row was made, and
     ``folder/name.json`` explains it. Cells run in processes through joblib: inside
-    ``joblib.parallel_config(backend=…)`` they run elsewhere.
+    ``joblib.parallel_config(backend=…)`` they run elsewhere. Several runs may fill one table at a
+    time: none loses what another has stored, and they begin at different ends.
 
     Parameters
     ----------
@@ -60,7 +85,7 @@ def run(
     seeds : sequence of int
     folder : str or Path
     n_jobs : int
-        Processes, with one thread each.
+        Processes, with one thread each. They end soon after this one, even if that is killed.
     progress : bool
         Show a bar, in the time that cells are expected to take relative to each other.
 
@@ -69,28 +94,125 @@ def run(
     pandas.DataFrame
         One row a cell and seed, in the order of the cells; see `Cell.run`.
 
+    Raises
+    ------
+    ValueError
+        Before the first cell, if a row of the table is not as it was written, or is of no cell; and
+        if a cell returns what is no finite number.
+    OSError
+        Before the first cell, if the folder does not take files.
+
     Warns
     -----
     UserWarning
         If the table has rows of another version of the library; they are kept.
     """
-    path, kind = Path(folder) / f"{name}.csv", type(cells[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, made_with = _taken_over(cells, seeds, path)
-    _warn_of_other_versions(done, made_with, path)
+    table, seeds = Table(name, cells, folder), _checked(seeds)
+    check_number("n_jobs", n_jobs, Integral, least=1)
+    check_flag("progress", progress)
+    done, made_with = table.read()
     todo = missing(cells, seeds, done)
+    if todo or note_of(table.path) != note_for(done, table.kind, made_with):
+        # Written even if no other table has anything: what forbids it shows before the first cell.
+        done, made_with = table.add(*table.found_elsewhere(todo))
+        todo = missing(cells, seeds, done)
+    _warn_of_other_versions(table.path, done, made_with)
+    if not todo:
+        return done
     costs = [cell.cost(len(lacking)) for cell, lacking in todo]
-    order = sorted(range(len(todo)), key=costs.__getitem__, reverse=True)  # the longest first
-    results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-        delayed(_numbered)(number, *todo[number]) for number in order
-    )
-    with tqdm(total=sum(costs), desc=name, unit_scale=True, unit="", disable=not progress) as bar:
-        for number, rows, maker, versions in results:
-            made_with[maker] = versions
-            done = _joined(done, pd.DataFrame(rows).assign(made_with=maker), cells)
-            write_table(path, done, kind, made_with)
+    with (
+        _is_first(table.path) as is_first,
+        tqdm(total=sum(costs), desc=name, unit_scale=True, unit="", disable=not progress) as bar,
+    ):
+        # The longest first; where another runner is at it, from the other end.
+        order = sorted(range(len(todo)), key=costs.__getitem__, reverse=is_first)
+        workers = Parallel(
+            n_jobs, return_as="generator_unordered", initializer=_end_with, initargs=(os.getpid(),)
+        )
+        for number, rows, maker, versions in workers(
+            delayed(_numbered)(number, *todo[number], table.path) for number in order
+        ):
+            done, _ = table.add(pd.DataFrame(rows).assign(made_with=maker), {maker: versions})
             bar.update(costs[number])
     return done
+
+
+class Table:
+    """The table of an experiment on disk, to which several runners may add at once."""
+
+    def __init__(self, name: str, cells: Sequence[Runnable], folder: str | Path) -> None:
+        if not isinstance(name, str) or not name or Path(name).name != name or "\0" in name:
+            raise ValueError(f"name must be that of a table, without a folder; got {name!r}.")
+        folder = files.as_path("folder", folder)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(ENOTDIR, "Not a folder for tables", str(folder))
+        self.path, self.kind = folder / f"{name}.csv", _kind(cells)
+        self._place = {key(cell.settings, self.kind): n for n, cell in enumerate(cells)}
+        if len(self._place) < len(cells):
+            raise ValueError("cells must differ from each other; two have the same settings.")
+
+    def read(self) -> tuple[pd.DataFrame, dict[str, dict]]:
+        """Its rows, and what they were made with; raise if one is not as it was written."""
+        table = read_with_checks(self.path)
+        made_with = made_with_of(self.path, table, self.kind)
+        checks: dict[tuple, str] = {}
+        for number, row in enumerate(table.to_dict("records"), start=1):
+            if lacking := [name for name in setting_names(self.kind) if name not in row]:
+                what = f"it lacks the columns {lacking} of {self.kind.__name__}"
+                raise TableError.at(self.path, f"{what}: another version has written it")
+            of_cell = key(row, self.kind)
+            if of_cell not in self._place:
+                raise TableError.at(self.path, "it is of no cell of this experiment", number)
+            if checks.setdefault((of_cell, row["seed"]), row["check"]) != row["check"]:
+                raise TableError.at(self.path, "its cell and seed have other rows, too", number)
+        return self._in_order(table.drop(columns="check", errors="ignore")), made_with
+
+    def add(
+        self, rows: pd.DataFrame, made_with: Mapping[str, dict]
+    ) -> tuple[pd.DataFrame, dict[str, dict]]:
+        """Write the table with those rows that it lacks; return it, and what they were made with.
+
+        It is read again before, since another runner may have added to it.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(self.path):
+            done, known = self.read()
+            have = set(self._keys(done))
+            new = rows[[each not in have for each in self._keys(rows)]]
+            if len(done) and len(new) and set(done) != set(new):
+                odd = sorted(set(done) ^ set(new))
+                raise TableError.at(
+                    self.path, f"new rows differ from its rows in the columns {odd}"
+                )
+            done = self._in_order(pd.concat([done, new])) if len(new) else done
+            made_with = {**known, **made_with}
+            write_table(self.path, done, self.kind, made_with)
+        return done, made_with
+
+    def found_elsewhere(
+        self, todo: Sequence[tuple[Runnable, tuple[int, ...]]]
+    ) -> tuple[pd.DataFrame, dict[str, dict]]:
+        """Rows of missing cells in other tables of the folder; what cannot be read is left."""
+        wanted = {(key(cell.settings, self.kind), seed) for cell, seeds in todo for seed in seeds}
+        found, made_with = [], {}
+        for other in sorted(set(self.path.parent.glob("*.csv")) - {self.path}):
+            with suppress(OSError, TableError):
+                if note_of(other).get("kind") == self.kind.__name__:
+                    table = read_table(other)
+                    made_with |= made_with_of(other, table, self.kind)
+                    rows = table[[each in wanted for each in self._keys(table)]]
+                    wanted -= set(self._keys(rows))
+                    found.append(rows)
+        return pd.concat(found) if found else pd.DataFrame(), made_with
+
+    def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
+        """By cells, as they are given, and by seeds."""
+        places = [(self._place[of_cell], seed) for of_cell, seed in self._keys(table)]
+        order = sorted(range(len(table)), key=places.__getitem__)
+        return table.iloc[order].reset_index(drop=True)
+
+    def _keys(self, table: pd.DataFrame) -> list[tuple]:
+        return [(key(row, self.kind), row["seed"]) for row in table.to_dict("records")]
 
 
 def missing(
@@ -107,31 +229,7 @@ def missing(
     return todo
 
 
-def _taken_over(
-    cells: Sequence[Runnable], seeds: Sequence[int], path: Path
-) -> tuple[pd.DataFrame, dict[str, dict]]:
-    """A table with the rows that it lacks and that other tables of its folder have."""
-    kind = type(cells[0])
-    done, made_with = read_table(path), dict(note_of(path).get("made_with", {}))
-    for other in sorted(set(path.parent.glob("*.csv")) - {path}):
-        note = note_of(other)
-        if note.get("kind") != kind.__name__:
-            continue
-        wanted = {
-            (key(cell.settings, kind), seed)
-            for cell, lacking in missing(cells, seeds, done)
-            for seed in lacking
-        }
-        table = read_table(other)
-        is_wanted = [(key(r, kind), r["seed"]) in wanted for r in table.to_dict("records")]
-        if any(is_wanted):
-            made_with |= note["made_with"]
-            done = _joined(done, table[is_wanted], cells)
-            write_table(path, done, kind, made_with)
-    return done, made_with
-
-
-def _warn_of_other_versions(done: pd.DataFrame, made_with: dict[str, dict], path: Path) -> None:
+def _warn_of_other_versions(path: Path, done: pd.DataFrame, made_with: Mapping[str, dict]) -> None:
     if done.empty:
         return
     maker, versions = here()
@@ -175,10 +273,60 @@ def _seconds(cell: Cell, seeds: tuple[int, ...]) -> float:
 
 
 def _numbered(
-    number: int, cell: Runnable, seeds: tuple[int, ...]
+    number: int, cell: Runnable, seeds: tuple[int, ...], path: Path
 ) -> tuple[int, list[dict], str, dict]:
-    with _one_thread():
-        return number, cell.run(seeds), *here()
+    """The rows of a cell, without the seeds that another runner has stored meanwhile."""
+    rows = []
+    for _, lacking in missing([cell], seeds, read_table(path)):
+        with _one_thread():
+            rows = cell.run(lacking)
+        _check_rows(cell, lacking, rows)
+    return number, rows, *here()
+
+
+def _check_rows(cell: Runnable, seeds: tuple[int, ...], rows: list[dict[str, Any]]) -> None:
+    """Raise unless a cell has made rows that a table can have."""
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, Real) and not math.isfinite(value) and name != MAY_BE_EMPTY:
+                raise ValueError(
+                    f"{cell!r}: {name} is {value} for seed {row.get('seed')}, and a "
+                    "table holds finite numbers. Look at what this cell computes."
+                )
+    if {row.get("seed") for row in rows} != set(seeds):
+        raise ValueError(f"{cell!r}: run(seeds) must return rows of the seeds {seeds}.")
+
+
+def _end_with(runner: int) -> None:
+    """Let a worker end soon after the process that it works for, even if that was killed."""
+
+    def watch() -> None:
+        while os.getppid() == runner:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    if os.getppid() == runner:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _lock(path: Path, what: str = "") -> FileLock:
+    """A lock that the system opens when its holder ends, however that ends."""
+    return FileLock(path.with_name(f".{path.stem}{what}.lock"))
+
+
+@contextmanager
+def _is_first(path: Path) -> Iterator[bool]:
+    """Whether no other runner is at a table."""
+    lock = _lock(path, ".runner")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -192,10 +340,25 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
-def _joined(done: pd.DataFrame, rows: pd.DataFrame, cells: Sequence[Runnable]) -> pd.DataFrame:
-    """Both, in the order of the cells."""
+def _kind(cells: Sequence[Runnable]) -> type:
+    """The one class of all cells."""
+    if not isinstance(cells, Sequence) or isinstance(cells, str) or not cells:
+        raise TypeError(f"cells must be a list or tuple of one cell or more; got {cells!r}.")
     kind = type(cells[0])
-    table = pd.concat([done, rows])
-    place = {key(cell.settings, kind): number for number, cell in enumerate(cells)}
-    order = [place.get(key(row, kind), len(place)) for row in table.to_dict("records")]
-    return table.assign(_order=order).sort_values(["_order", "seed"]).drop(columns="_order")
+    for number, cell in enumerate(cells):
+        if type(cell) is not kind or not is_dataclass(kind) or not hasattr(kind, "run"):
+            raise TypeError(
+                "cells must be frozen dataclasses of one kind, with a method run(seeds), such as "
+                f"Cell; cell {number} is {cell!r}."
+            )
+    return kind
+
+
+def _checked(seeds: Sequence[int]) -> list[int]:
+    if not isinstance(seeds, Sequence | np.ndarray) or isinstance(seeds, str) or not len(seeds):
+        raise TypeError(f"seeds must be a list of one integer or more; got {seeds!r}.")
+    for number, seed in enumerate(seeds):
+        check_seed(seed, f"seeds[{number}]")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must differ from each other; got {list(seeds)}.")
+    return [int(seed) for seed in seeds]

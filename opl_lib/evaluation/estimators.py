@@ -1,67 +1,19 @@
-"""Estimators of the policy value: a form each, columns of terms and what is made of their means.
-
-The nine here are ``q̂(x, π) + f(w) (r − q̂(x, a))``: with a reward model or with 0 in its place,
-with a function f that keeps, limits or drops the importance weights, and sometimes divided by their
-mean.
-"""
+"""Estimators of the policy value: a form each, with a limit for its weights."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
-from numbers import Real
-from typing import Any
+from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
-from ..checks import check_number
+from ..checks import check_flag, check_number, plain_arithmetic
 from .forms import Form, Sample
+from .intervals import checked_range
+from .known_forms import FORMS
 from .terms import Terms
-
-
-def _ratio(weighted: Any, weight: Any, direct: Any = 0.0) -> Any:
-    return weighted / weight + direct
-
-
-def _ratio_gradient(weighted: Any, weight: Any, *direct: Any) -> list[Any]:
-    return [1 / weight, -weighted / weight**2, *(1.0 for _ in direct)]
-
-
-def _constant(form: Form, value: float) -> Form:
-    return replace(
-        form, weight=lambda w, _: np.full_like(w, value), most=lambda _: value, weighs=False
-    )
-
-
-_IPS = Form(lambda t, w: w * t.reward)
-_DR = Form(lambda t, w: t.q_policy + w * (t.reward - t.q_logged), needs_reward_model=True)
-_SNIPS = Form(lambda t, w: (w * t.reward, w), _ratio, _ratio_gradient)
-FORMS: dict[str, Form] = {
-    "avg": _constant(_IPS, 1.0),
-    "dm": _constant(_DR, 0.0),
-    "ips": _IPS,
-    "snips": _SNIPS,
-    "clipped_ips": replace(_IPS, weight=np.minimum, most=float, default_limit=math.sqrt),
-    "dr": _DR,
-    "sndr": replace(
-        _SNIPS,
-        columns=lambda t, w: (w * (t.reward - t.q_logged), w, t.q_policy),
-        needs_reward_model=True,
-    ),
-    "switch_dr": replace(
-        _DR,
-        weight=lambda w, limit: np.where(w <= limit, w, 0.0),
-        most=float,
-        default_limit=math.sqrt,
-    ),
-    "dros": replace(
-        _DR,
-        weight=lambda w, limit: limit * w / (np.square(w) + limit),
-        most=lambda limit: math.sqrt(limit) / 2,
-        default_limit=float,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -146,6 +98,8 @@ class Estimator:
                 f"an estimator is one of {sorted(FORMS)}, or has a form=opl.Form(…) of its own; "
                 f"got {self.name!r}."
             )
+        if not isinstance(self.form, Form | None):
+            raise TypeError(f"form must be an opl.Form; got {type(self.form).__name__}.")
         if self.form is not None and (known or not isinstance(self.name, str)):
             raise ValueError(f"name of an own form must be a new one; got {self.name!r}.")
         if self.limit is not None:
@@ -155,7 +109,9 @@ class Estimator:
                     f"estimator {self.name!r} does not limit its weights; only {limited} take a "
                     f"limit. Leave limit={self.limit!r} out."
                 )
-            check_number("limit", self.limit, Real, above=0)
+            check_number("limit", self.limit, above=0)
+            if not isinstance(self.limit, int | float):
+                object.__setattr__(self, "limit", float(self.limit))
 
     def __str__(self) -> str:
         return self.name if self.limit is None else f"{self.name}({self.limit:g})"
@@ -170,6 +126,7 @@ class Estimator:
         """Whether its terms depend on the importance weights."""
         return self._form.weighs
 
+    @plain_arithmetic
     def sample(
         self,
         terms: Terms,
@@ -177,13 +134,38 @@ class Estimator:
         max_weight: float | None = None,
     ) -> Sample:
         """The estimate as independent terms; with a `reward_range`, the range of these too."""
-        found = None
+        if not isinstance(terms, Terms):
+            raise TypeError(f"terms must be opl.Terms; got {type(terms).__name__}.")
+        if self.needs_reward_model and (terms.q_logged is None or terms.q_policy is None):
+            raise ValueError(
+                f"estimator {str(self)!r} needs q_logged and q_policy: pass a reward model."
+            )
+        found, n = None, len(terms.reward)
         if reward_range is not None:
-            terms.check_within(reward_range, max_weight, self.needs_reward_model)
-            n = len(terms.reward)
+            reward_range = checked_range(reward_range)
             found = self.term_range(n, reward_range, max_weight, terms.difference)
-        return self._form.sample(terms, self._limit_for(len(terms.reward)), found)
+            max_weight = None if max_weight is None else float(max_weight)
+            terms.check_within(reward_range, max_weight, self.needs_reward_model)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sample = self._form.sample(terms, self._limit_for(n), found)
+            self._check_finite(sample, terms)
+        return sample
 
+    def _check_finite(self, sample: Sample, terms: Terms) -> None:
+        """Raise if terms are too large, or no numbers; a ratio without any weight may be none."""
+        if self._form.estimate is not None and not sample.shows_error:
+            return
+        if not math.isfinite(np.square(sample.terms - sample.value).sum()):
+            row = int(terms.weight.argmax())
+            raise ValueError(
+                f"the estimate {str(self)!r} is not finite, or its error is not. The largest "
+                f"weight is {terms.weight[row]:.3g}, in row {row}, and the largest reward "
+                f"{np.abs(terms.reward).max():.3g}. Likely cause: a pscore that is far too small "
+                "(feedback.support_report()), a reward or a reward model in far too small a unit, "
+                "or a form that is not defined here."
+            )
+
+    @plain_arithmetic
     def term_range(
         self,
         n_rounds: int,
@@ -196,6 +178,12 @@ class Estimator:
         Rewards and q̂ lie in `reward_range`, weights in [0, `max_weight`]. The terms are monotone in
         each of these, so their extremes are at corners.
         """
+        check_number("n_rounds", n_rounds, Integral, least=1)
+        reward_range = checked_range(reward_range)
+        if max_weight is not None:
+            check_number("max_weight", max_weight, above=0)
+            max_weight = float(max_weight)
+        check_flag("difference", difference)
         if self._form.estimate is not None:
             raise ValueError(
                 "interval 'empirical_bernstein' needs a mean of independent terms, and "
@@ -203,7 +191,9 @@ class Estimator:
                 "another interval."
             )
         limit = self._limit_for(n_rounds)
-        most = min(self._form.most(limit), math.inf if max_weight is None else max_weight)
+        most = self._form.most(limit)
+        check_number("what most of a form returned", most, least=0, finite=False)
+        most = min(float(most), math.inf if max_weight is None else max_weight)
         if math.isinf(most):
             raise ValueError(
                 f"interval 'empirical_bernstein' needs a bound on the terms, and the weights of "
@@ -225,8 +215,11 @@ class Estimator:
     def _limit_for(self, n_rounds: int) -> float:
         if self.limit is not None:
             return float(self.limit)
-        default = self._form.default_limit
-        return math.nan if default is None else float(default(n_rounds))
+        if self._form.default_limit is None:
+            return math.nan
+        default = self._form.default_limit(n_rounds)
+        check_number("what default_limit of a form returned", default, above=0)
+        return float(default)
 
 
 def as_estimator(estimator: str | Estimator) -> Estimator:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from ..checks import check_flag, plain_arithmetic
 from ..learning.cross_fitting import cross_fit
 from ..learning.regressor import TwoTowerRegressor
 from ..logs.feedback import BanditFeedback, check_feedback
-from ..protocols import PolicyLike, PredictsReward
+from ..logs.probabilities import log_probabilities
+from ..protocols import PolicyLike, PredictsReward, reward_function
 from .estimators import FORMS, Estimator, as_estimator
 from .intervals import Interval
-from .terms import Terms, policy_terms
+from .terms import Terms, terms_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 _DEFAULT = ("ips", "snips", "dr")
 
 
+@plain_arithmetic
 def evaluate(
-    policy: PolicyLike,
+    policy: PolicyLike | np.ndarray,
     feedback: BanditFeedback,
     estimators: Sequence[str | Estimator] | None = None,
     reward_model: PredictsReward | None = None,
@@ -37,7 +42,9 @@ def evaluate(
     ----------
     policy : policy
         An object with ``predict_proba(context, action_context)``, or a function of the same
-        arguments, that returns probabilities of shape (n, n_actions).
+        arguments, that returns probabilities of shape (n, n_actions); or an array of what it would
+        return for the rounds of this log, (n_rounds, n_actions), or ``obp``'s of one dimension
+        more.
     feedback : BanditFeedback
         Held-out rounds. On the rounds a policy was trained on, every estimate is too high.
     estimators : sequence of str or Estimator, optional
@@ -124,18 +131,22 @@ def evaluate(
     import pandas as pd
 
     check_feedback(feedback)
+    check_flag("difference", difference)
     how = Interval(interval, reward_range, max_weight, random_state)
     asked = _estimators(_default(how) if estimators is None else estimators)
     check_confidence(confidence)
-    tail = (1 - confidence) / 2
+    tail = (1 - float(confidence)) / 2
     how.check(tail, feedback.units)
     for estimator in asked:
         check_bounded(estimator, how, feedback.n_rounds)
+    probabilities = log_probabilities(policy, feedback)
+    if reward_model is not None:
+        reward_function(reward_model)
     if not any(estimator.needs_reward_model for estimator in asked):
         reward_model = None
     elif reward_model is None:
         reward_model = cross_fit(TwoTowerRegressor(), feedback)
-    terms = policy_terms(policy, feedback, reward_model)
+    terms = terms_of(probabilities, feedback, reward_model)
     if difference:
         terms = terms.against_logging()
     rows = [estimate(estimator, terms, how, tail) for estimator in asked]
@@ -160,8 +171,9 @@ def estimate(estimator: Estimator, terms: Terms, how: Interval, tail: float) -> 
 
 def check_confidence(confidence: float) -> None:
     """Raise unless `confidence` is a probability."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1); got {confidence}.")
+    is_number = isinstance(confidence, Real) and not isinstance(confidence, bool)
+    if not (is_number and 0 < confidence < 1):
+        raise ValueError(f"confidence must be in (0, 1); got {confidence!r}.")
 
 
 def check_bounded(estimator: Estimator, how: Interval, n_rounds: int) -> None:
@@ -178,12 +190,14 @@ def _default(how: Interval) -> tuple[str, ...]:
 
 
 def _estimators(estimators: Any) -> list[Estimator]:
-    known = not isinstance(estimators, str) and all(
-        isinstance(estimator, Estimator) or estimator in FORMS for estimator in estimators
-    )
-    if not known or len(estimators) == 0:
+    several = isinstance(estimators, Iterable) and not isinstance(estimators, str | Mapping)
+    given = list(estimators) if several else []
+    known = [
+        isinstance(each, Estimator) or (isinstance(each, str) and each in FORMS) for each in given
+    ]
+    if not given or not all(known):
         raise ValueError(
             f"estimators must be a list of {sorted(FORMS)}, or of opl.Estimator; "
             f"got {estimators!r}."
         )
-    return [as_estimator(estimator) for estimator in estimators]
+    return [as_estimator(estimator) for estimator in given]

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import numbers
+from ..checks import check_flag
 from ..logs.units import Units
+from ..protocols import takes
 from .terms import Terms
 
 Estimate = Callable[..., Any]  # from the means of columns, numbers or arrays, to the estimate
@@ -92,20 +95,35 @@ class Form:
     weighs: bool = True
     default_limit: Callable[[int], float] | None = None
 
+    def __post_init__(self) -> None:
+        arguments = {"columns": 2, "weight": 2, "most": 1, "default_limit": 1}
+        for name in (*arguments, "estimate", "gradient"):
+            given = getattr(self, name)
+            if given is None and name in ("estimate", "gradient", "default_limit"):
+                continue
+            if not callable(given):
+                raise TypeError(f"{name} of a form must be a function; got {given!r}.")
+            if name in arguments and not takes(given, arguments[name]):
+                raise TypeError(f"{name} of a form must take {arguments[name]} arguments.")
+        for name in ("needs_reward_model", "weighs"):
+            check_flag(name, getattr(self, name))
+
     def per_row(self, terms: Terms, w: np.ndarray) -> np.ndarray:
         """Terms (n_rounds,) of a form whose estimate is their mean."""
-        return self._columns(terms, w)[0] - (terms.reward if terms.difference else 0.0)
+        (column,) = self._columns(terms, w)
+        return column - (terms.reward if terms.difference else 0.0)
 
     def sample(
         self, terms: Terms, limit: float, known: tuple[float, float] | None = None
     ) -> Sample:
         """The estimate from `terms`, as independent terms of a range that is `known` or not."""
-        used = self.weight(terms.weight, limit)
-        columns, estimate = self._columns(terms, used), self.estimate
+        used = _returned("weight", self.weight(terms.weight, limit), terms.weight.shape)
+        estimate = self.estimate
         if estimate is None:
             per_row = self.per_row(terms, used)
             columns, estimate = per_row[None], _itself
         else:
+            columns = self._columns(terms, used)
             per_row = linearised(columns, estimate, self.gradient)
             if terms.difference:
                 per_row = per_row - terms.reward
@@ -122,14 +140,22 @@ class Form:
 
     def _columns(self, terms: Terms, w: np.ndarray) -> np.ndarray:
         found = self.columns(terms, w)
-        columns = np.stack(found if isinstance(found, tuple | list) else (found,))
-        shape = (len(columns) if self.estimate else 1, len(terms.reward))
-        if columns.shape != shape:
+        if not isinstance(found, tuple | list):
+            found = (found,)
+        if len(found) != 1 and (self.estimate is None or not found):
             raise ValueError(
-                f"columns of a form must be arrays of shape ({shape[1]},), one where no estimate "
-                f"is made of them; got {columns.shape}."
+                "columns of a form must return one array where no estimate is made of several; "
+                f"got {len(found)}."
             )
-        return columns
+        return np.stack([_returned("columns", column, terms.reward.shape) for column in found])
+
+
+def _returned(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers that a function of a form has returned."""
+    array = numbers(f"what {what} of a form returned", values, ndim=None, check_finite=False)
+    if array.shape != shape:
+        raise ValueError(f"{what} of a form must return shape {shape}; got {array.shape}.")
+    return array
 
 
 def _itself(column: Any) -> Any:
@@ -147,17 +173,38 @@ def linearised(columns: np.ndarray, estimate: Estimate, gradient: Gradient | Non
     """
     means = columns.mean(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):  # no weight at all: not a number
-        slopes = _slopes(columns, estimate) if gradient is None else gradient(*means)
-        return estimate(*means) + np.asarray(slopes) @ (columns - means[:, None])
+        if gradient is None:
+            slopes = _slopes(columns, estimate)
+        else:
+            slopes = _returned("gradient", _of_means("gradient", gradient, means), means.shape)
+        return estimated(estimate, means) + slopes @ (columns - means[:, None])
 
 
-def _slopes(columns: np.ndarray, estimate: Estimate) -> list[float]:
+def estimated(estimate: Estimate, means: Sequence[Any]) -> Any:
+    """The estimate from the means of columns, checked: one a resample, where means are arrays."""
+    found = _of_means("estimate", estimate, means)
+    array, shape = np.asarray(found), np.shape(means[0])
+    if array.shape != shape or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"estimate of a form must return shape {shape} for means of shape {shape}; got "
+            f"{type(found).__name__} of shape {array.shape}."
+        )
+    return found
+
+
+def _of_means(name: str, function: Callable[..., Any], means: Sequence[Any]) -> Any:
+    if not takes(function, len(means)):
+        raise TypeError(f"{name} of a form must take {len(means)} means, one a column.")
+    return function(*means)
+
+
+def _slopes(columns: np.ndarray, estimate: Estimate) -> np.ndarray:
     """Central differences, with steps that are small against each mean or its error."""
     means, spread = columns.mean(axis=1), columns.std(axis=1) / math.sqrt(columns.shape[1])
     slopes = []
     for k, scale in enumerate(np.maximum(np.abs(means), spread)):
         step = np.zeros(len(means))
         step[k] = np.cbrt(np.finfo(float).eps) * (scale if scale > 0 else 1.0)
-        ends = estimate(*(means + step)), estimate(*(means - step))
+        ends = estimated(estimate, means + step), estimated(estimate, means - step)
         slopes.append(float(ends[0] - ends[1]) / (2 * step[k]))
-    return slopes
+    return np.array(slopes)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from ..arrays import row_chunks
-from ..checks import check_number
+from ..checks import check_choice, check_number, check_seed
 from ..logs.units import Units
-from .forms import Sample
+from .forms import Sample, estimated
 
 INTERVALS = ("normal", "student_t", "bootstrap", "empirical_bernstein")
 N_RESAMPLES = 1000
@@ -40,9 +41,8 @@ class Interval:
     random_state: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in INTERVALS:
-            raise ValueError(f"interval must be one of {INTERVALS}; got {self.kind!r}.")
-        check_number("random_state", self.random_state, Integral, least=0)
+        check_choice("interval", self.kind, INTERVALS)
+        check_seed(self.random_state)
         if self.kind != "empirical_bernstein":
             for name in ("reward_range", "max_weight"):
                 if getattr(self, name) is not None:
@@ -56,13 +56,10 @@ class Interval:
                 "interval 'empirical_bernstein' needs the range of all possible rewards, which a "
                 "log cannot show: pass reward_range=(0, 1) for clicks."
             )
-        if not _is_range(self.reward_range):
-            raise ValueError(
-                "reward_range must be two finite numbers, the smaller first; "
-                f"got {self.reward_range!r}."
-            )
+        object.__setattr__(self, "reward_range", checked_range(self.reward_range))
         if self.max_weight is not None:
-            check_number("max_weight", self.max_weight, Real, least=1)  # their mean is 1
+            check_number("max_weight", self.max_weight, least=1)  # their mean is 1
+            object.__setattr__(self, "max_weight", float(self.max_weight))
 
     def check(self, tail: float, units: Units) -> None:
         """Raise unless it can bound a tail for units like these: to be asked before any fit."""
@@ -70,6 +67,11 @@ class Interval:
             raise ValueError(
                 f"interval 'bootstrap' draws {N_RESAMPLES:,} resamples, too few to see a tail of "
                 f"{tail:.2g}. Lower the confidence, take fewer candidates, or use 'student_t'."
+            )
+        if self.kind in ("normal", "student_t") and 1 - tail == 1:
+            raise ValueError(
+                f"interval {self.kind!r} cannot tell a tail of {tail:.2g} from none: lower the "
+                "confidence."
             )
         if self.kind == "empirical_bernstein" and units.number is not None:
             raise ValueError(
@@ -140,7 +142,8 @@ def bootstrap(sample: Sample, tail: float, random_state: int) -> tuple[float, fl
         drawn = rng.integers(n, size=(some.stop - some.start, n))
         n_rows = n if sizes is None else sizes[drawn].sum(axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):  # a resample without any weight
-            estimates[some] = sample.estimate(*(each[drawn].sum(axis=-1) / n_rows for each in sums))
+            means = [each[drawn].sum(axis=-1) / n_rows for each in sums]
+            estimates[some] = estimated(sample.estimate, means)
     lower, upper = np.quantile(estimates, [tail, 1 - tail])
     return float(lower), float(upper)
 
@@ -154,9 +157,16 @@ def _symmetric(terms: np.ndarray, width: float) -> tuple[float, float]:
     return value - width, value + width
 
 
-def _is_range(value: Any) -> bool:
-    try:
-        low, high = value
-        return bool(math.isfinite(low) and math.isfinite(high) and low < high)
-    except (TypeError, ValueError):
-        return False
+def checked_range(reward_range: Any) -> tuple[float, float]:
+    """The smallest and the largest reward; raise if it is anything else."""
+    found: list[float] = []
+    if isinstance(reward_range, Sequence | np.ndarray) and not isinstance(reward_range, str):
+        with contextlib.suppress(ValueError):
+            for end in reward_range:
+                check_number("reward_range", end)
+                found.append(float(end))
+    if len(found) != 2 or not found[0] < found[1] or math.isinf(found[1] - found[0]):
+        raise ValueError(
+            f"reward_range must be two finite numbers, the smaller first; got {reward_range!r}."
+        )
+    return found[0], found[1]

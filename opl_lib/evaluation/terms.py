@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..arrays import check_rows, row_chunks
+from ..arrays import check_rows, numbers, row_chunks
+from ..checks import check_flag
 from ..learning.cross_fitting import CrossFittedRewardModel
 from ..logs.feedback import BanditFeedback
+from ..logs.probabilities import log_probabilities
 from ..logs.support import weight_diagnostics
 from ..logs.units import Units
-from ..protocols import (
-    PolicyLike,
-    PredictsReward,
-    action_probabilities,
-    for_items,
-    reward_predictions,
-)
+from ..protocols import PolicyLike, PredictsReward, reward_predictions
 
 _ROUNDING = 1e-6  # of weights, whose policy may be in single precision
 _EACH_ROW = Units(0)
@@ -52,8 +49,25 @@ class Terms:
     units: Units = _EACH_ROW
 
     def __post_init__(self) -> None:
+        for name in ("reward", "weight", "q_logged", "q_policy"):
+            column = getattr(self, name)
+            if column is not None or name in ("reward", "weight"):
+                column = numbers(name, column, ndim=1)
+                object.__setattr__(self, name, column)
+                if len(column) != len(self.reward):
+                    raise ValueError(
+                        f"{name} has {len(column)} rows but reward has {len(self.reward)}: every "
+                        "column needs one entry per round."
+                    )
+        if len(self.reward) == 0:
+            raise ValueError("reward has no rows: there is nothing to estimate from.")
+        cure = "It is a ratio of two probabilities."
+        check_rows("weight", self.weight, self.weight >= 0, "at least 0", cure)
+        check_flag("difference", self.difference)
         if self.units is _EACH_ROW:
             object.__setattr__(self, "units", Units(len(self.reward)))
+        if not isinstance(self.units, Units) or self.units.n_rows != len(self.reward):
+            raise ValueError(f"units must be those of the {len(self.reward)} rows: log.units.")
 
     def against_logging(self) -> Terms:
         """The same, for ``V(π) − V(π_0)``."""
@@ -99,26 +113,38 @@ class Terms:
 
 
 def policy_terms(
-    policy: PolicyLike, feedback: BanditFeedback, reward_model: PredictsReward | None = None
+    policy: PolicyLike | np.ndarray,
+    feedback: BanditFeedback,
+    reward_model: PredictsReward | None = None,
 ) -> Terms:
     """Ask a policy, and a reward model if there is one, about a log, a few rows at a time."""
+    return terms_of(log_probabilities(policy, feedback), feedback, reward_model)
+
+
+def terms_of(
+    probabilities: Callable[[slice], np.ndarray],
+    feedback: BanditFeedback,
+    reward_model: PredictsReward | None = None,
+) -> Terms:
+    """The terms of a policy whose probabilities, (n, n_actions), are had by rows of the log."""
     n = feedback.n_rounds
-    policy = for_items(policy, feedback.action_context)
     pi_logged, q_logged, q_policy = np.empty((3, n))
     own = reward_model if isinstance(reward_model, CrossFittedRewardModel) else None
     if own is not None and not own.is_for(feedback):
         own = None
     for rows in row_chunks(n, feedback.n_actions):
-        context, action = feedback.context[rows], feedback.action[rows]
-        pi = action_probabilities(policy, context, feedback.action_context)
-        place = np.arange(len(pi)), action
+        pi = probabilities(rows)
+        place = np.arange(len(pi)), feedback.action[rows]
         pi_logged[rows] = pi[place]
         if reward_model is None:
             continue
         if own is not None:
             q_hat = own.predict_rows(np.arange(rows.start, rows.stop))
         else:
-            q_hat = reward_predictions(reward_model, context, feedback.action_context)
-        q_logged[rows], q_policy[rows] = q_hat[place], (pi * q_hat).sum(axis=1)
+            q_hat = reward_predictions(
+                reward_model, feedback.context[rows], feedback.action_context
+            )
+        with np.errstate(over="ignore", invalid="ignore"):  # terms are finite, or an error
+            q_logged[rows], q_policy[rows] = q_hat[place], (pi * q_hat).sum(axis=1)
     terms = Terms(feedback.reward, pi_logged / feedback.pscore, units=feedback.units)
     return terms if reward_model is None else replace(terms, q_logged=q_logged, q_policy=q_policy)

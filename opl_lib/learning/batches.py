@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import single_precision
 from ..logs.feedback import BanditFeedback
 from ..objectives import Batch
 from .steps import StepInput, gather_rows
@@ -43,15 +44,14 @@ class StackedLog:
         self, logs: Sequence[BanditFeedback], q_hats: Sequence[PredictsRows] | None
     ) -> None:
         self.n_models, self.n_rounds = len(logs), logs[0].n_rounds
-        self.context = _table([log.context for log in logs])
-        self.action_context = _table([log.action_context for log in logs])
-        clusters = [log.cluster_pscore for log in logs if log.cluster_pscore is not None]
-        self.batch = Batch(
-            _table([log.action for log in logs], np.int64),
-            _table([log.reward for log in logs]),
-            _table([log.pscore for log in logs]),
-            cluster_pscore=_table(clusters) if clusters else None,
+        self.context, self.action_context, reward, pscore = (
+            _table(name, [getattr(log, name) for log in logs])
+            for name in ("context", "action_context", "reward", "pscore")
         )
+        action = _stack([log.action for log in logs], np.int64)
+        clusters = [log.cluster_pscore for log in logs if log.cluster_pscore is not None]
+        of_cluster = _table("cluster_pscore", clusters) if clusters else None
+        self.batch = Batch(action, reward, pscore, cluster_pscore=of_cluster)
         self._q_hat: Callable[..., Tensor] | None = None
         self._q_logged: Tensor | None = None
         if q_hats is not None:
@@ -110,12 +110,26 @@ def _predicted(
     return found[0][None] if len(found) == 1 else torch.stack(found)
 
 
-def _table(columns: Sequence[np.ndarray], dtype: type = np.float32) -> Tensor:
-    """Stack one array a fit, or keep a single one if all are the same."""
+def _table(name: str, columns: Sequence[np.ndarray]) -> Tensor:
+    """Columns as single-precision numbers, one row a fit, or one for all."""
+    for column in {id(column): column for column in columns}.values():
+        _check_single(name, column)
+    return _stack(columns, np.float32)
+
+
+def _stack(columns: Sequence[np.ndarray], dtype: type) -> Tensor:
     if all(column is columns[0] for column in columns):
         columns = columns[:1]
     return torch.from_numpy(np.array(columns, dtype=dtype))
 
 
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.require(array, np.float32, "W"))
+def _tensor(q_hat: np.ndarray) -> Tensor:
+    _check_single("what the reward model returned", q_hat)
+    return torch.from_numpy(np.require(q_hat, np.float32, "W"))
+
+
+def _check_single(name: str, array: np.ndarray) -> None:
+    """Raise if a number is too large for single precision, and say where."""
+    if array.dtype.itemsize > 4 and array.size:
+        if max(array.max(), -array.min()) > np.finfo(np.float32).max:
+            single_precision(name, array)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_number, warn_of_scale
+from ..arrays import feature_matrix, places
+from ..checks import check_number, check_seed, warn_of_scale
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..protocols import (
     PreparesPredictions,
@@ -19,6 +20,7 @@ from ..protocols import (
     reward_predictions,
 )
 from .regressor import TwoTowerRegressor, fit_reward_models
+from .shrinkage import shrink_to_mean
 
 _ROWS_AT_ONCE = 256
 
@@ -49,12 +51,17 @@ class CrossFittedRewardModel:
 
     def is_for(self, feedback: BanditFeedback) -> bool:
         """Whether a log is the very one that this was fitted on."""
+        check_feedback(feedback)
         names = ("action_context", "action", "reward", "pscore", "context")
         pairs = ((getattr(self.feedback, name), getattr(feedback, name)) for name in names)
         return all(own is other or np.array_equal(own, other) for own, other in pairs)
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Mean prediction of the fold models, for rows that none of them saw: (n, n_actions)."""
+        context = feature_matrix("context", context, self.feedback.dim_context)
+        action_context = feature_matrix(
+            "action_context", action_context, self.feedback.dim_action_context
+        )
         predictions = [reward_predictions(m, context, action_context) for m in self.models]
         return np.mean(predictions, axis=0)
 
@@ -71,13 +78,22 @@ class CrossFittedRewardModel:
         Returns
         -------
         array of shape (m, n_actions) or (m, k)
+
+        Raises
+        ------
+        ValueError
+            If a number is no row, or no item, of `feedback`.
         """
-        items = np.arange(self.feedback.n_actions) if items is None else items
+        n_actions = self.feedback.n_actions
+        rows = places("rows", rows, self.feedback.n_rounds)
+        items = np.arange(n_actions) if items is None else places("items", items, n_actions)
         if len(self.models) == 1:
             return self._predictor(0)(rows, items)
-        q_hat, fold = np.empty((len(rows), len(items)), np.float32), self.fold[rows]
-        for k in np.unique(fold):
-            q_hat[fold == k] = self._predictor(k)(rows[fold == k], items)
+        fold = self.fold[rows]
+        found = {k: self._predictor(k)(rows[fold == k], items) for k in np.unique(fold)}
+        q_hat = np.empty((len(rows), len(items)), np.result_type(np.float32, *found.values()))
+        for k, of_fold in found.items():
+            q_hat[fold == k] = of_fold
         return q_hat
 
     def predict_logged_item(self) -> np.ndarray:
@@ -108,6 +124,10 @@ def cross_fit(
     correction that makes it unbiased. If the log has a `user_id`, all rows of a user are in one
     fold.
 
+    Regressors of two towers are then shrunk towards the mean reward as far as the rows that they
+    had not seen ask for: from few clicks they learn rows by heart, and DR with such a model has a
+    larger error than IPS.
+
     Parameters
     ----------
     reward_model : reward model
@@ -125,7 +145,9 @@ def cross_fit(
     References
     ----------
     Chernozhukov et al., "Double/debiased machine learning for treatment and structural
-    parameters", The Econometrics Journal 2018.
+    parameters", The Econometrics Journal 2018; van der Laan, Luedtke and Carone, "Doubly robust
+    inference via calibration", 2024 (nuisances that were cross-fitted, calibrated on all rows);
+    Mallows, "Some comments on C_p", Technometrics 1973 (the factor ``1 − 2 / z²``).
 
     Examples
     --------
@@ -139,6 +161,7 @@ def cross_fit(
     (3, 4)
     """
     check_feedback(feedback)
+    check_seed(random_state)
     if isinstance(reward_model, TwoTowerRegressor):
         warn_of_scale([feedback])
     return cross_fit_many([reward_model], [feedback], [n_folds], [random_state])[0]
@@ -159,7 +182,11 @@ def cross_fit_many(
         models.append([copy.deepcopy(model) for _ in range(n)])
         logs.append([log if n == 1 else log[fold != k] for k in range(n)])
     fit_reward_models([m for ms in models for m in ms], [log for of in logs for log in of])
-    return [CrossFittedRewardModel(*each) for each in zip(feedbacks, folds, models, strict=True)]
+    fitted = [CrossFittedRewardModel(*each) for each in zip(feedbacks, folds, models, strict=True)]
+    for each in fitted:
+        if len(each.models) > 1:
+            shrink_to_mean(each.feedback, each.fold, each.models)
+    return fitted
 
 
 def _check(model: Any, log: BanditFeedback, n_folds: int) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from ..logs.feedback import BanditFeedback
 from ..objectives import Objective, Regression
+from ..objectives.regressions import Link
 from ..policies.towers import TwoTower
 from ..policies.two_tower import TwoTowerPolicy
 from .batches import PredictsRows
 from .settings import TwoTowerSettings
 from .stacks import is_plain_mlp
 from .steps import encodes_by_round
+from .surroundings import own_modes
 
 Callback = Callable[[TwoTowerPolicy], Mapping[str, float] | None]
 
@@ -49,6 +54,8 @@ class Fit:
         From the policy to numbers for `history`; called before the first epoch and after each.
     catalogue, n_sampled
         How a step of a value objective sees the items, as in `OffPolicyLearner`.
+    link : Link
+        From the scores of a regression, which sees standardised rewards, to those of the log.
     """
 
     feedback: BanditFeedback
@@ -59,9 +66,17 @@ class Fit:
     callback: Callback | None = None
     catalogue: str = "auto"
     n_sampled: int = 256
+    link: Link = field(default=Link(), init=False)
     history: dict[str, list[float]] = field(default_factory=lambda: {"objective": []})
     error: str | None = None
     ended: bool = False
+
+    def __post_init__(self) -> None:
+        check_callback(self.callback)
+        self.settings, self.n_sampled = self.settings.plain(), int(self.n_sampled)
+        if isinstance(self.objective, Regression):
+            self.link = self.objective.link(self.feedback.reward)
+            self.feedback = self.link.standardise(self.feedback)
 
     @property
     def way(self) -> str:
@@ -82,6 +97,16 @@ class Fit:
         if asked == "sampled" and self.n_sampled >= n_actions:
             return "exact"  # a sample of that size costs more and says less
         return asked
+
+    @property
+    def unit(self) -> float:
+        """Size of the gradient's unit, that of the rewards: 1 for clicks."""
+        reward = self.feedback.reward
+        if isinstance(self.objective, Regression) or np.isin(reward, (0, 1)).all():
+            return 1.0
+        largest = float(np.abs(reward).max())
+        size = largest * math.sqrt(np.square(reward / largest).mean())
+        return 2.0 ** round(math.log2(size))  # a power of two: dividing by it loses no bit
 
     @property
     def kind(self) -> tuple:
@@ -106,21 +131,51 @@ class Fit:
         return batch_size + {**other, "sampled": self.n_sampled}.get(self.way, n_actions)
 
     def call_back(self) -> None:
-        """Let the callback look at the policy, without touching the fit's random draws."""
+        """Let the callback look at the policy."""
         if self.callback is None:
             return
         try:
-            with torch.random.fork_rng(devices=[]):
-                numbers = self.callback(self.policy) or {}
+            found = self.callback(self.policy)
         except StopFit:
             self.ended = True
             return
-        if "objective" in numbers:
-            raise ValueError("'objective' is what history_ calls its own curve; rename the number.")
-        for name, number in numbers.items():
+        for name, number in recorded(found).items():
             self.history.setdefault(name, []).append(number)
 
 
+def recorded(found: Any) -> dict[str, Any]:
+    """The numbers that a callback has returned, by their names."""
+    if found is not None and not isinstance(found, Mapping):
+        raise TypeError(
+            "a callback must return None or a dictionary of numbers by their names; "
+            f"got {type(found).__name__}."
+        )
+    return {name: _number(name, value) for name, value in (found or {}).items()}
+
+
+def _number(name: Any, value: Any) -> Any:
+    if name == "objective":
+        raise ValueError("'objective' is what history_ calls its own curve; rename the number.")
+    if isinstance(value, np.ndarray | Tensor) and value.ndim == 0:
+        value = value.item()
+    if not isinstance(name, str) or not isinstance(value, Real | np.bool_):
+        raise TypeError(
+            "a callback must return numbers by their names; "
+            f"got {name!r} with a value of type {type(value).__name__}."
+        )
+    return value
+
+
+def check_callback(callback: Any) -> None:
+    """Raise unless this can be called with a policy, or is None."""
+    what = type(callback).__name__
+    if isinstance(callback, type):
+        raise TypeError(f"callback is the class {callback.__name__}: make an object of it first.")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function of the policy, or None; got {what}.")
+
+
+@own_modes()
 def new_policy(settings: TwoTowerSettings, feedback: BanditFeedback) -> TwoTowerPolicy:
     """Towers to start from: new ones, or a copy of those that were given."""
     if settings.towers is None:
@@ -135,21 +190,22 @@ def new_policy(settings: TwoTowerSettings, feedback: BanditFeedback) -> TwoTower
     policy = TwoTowerPolicy(copy.deepcopy(settings.towers), settings.temperature)
     try:
         policy.scores(feedback.context[:1], feedback.action_context[:1])
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"towers do not take this log: {feedback.dim_context} context features and "
             f"{feedback.dim_action_context} item features as float32, to embeddings of one "
-            f"size. PyTorch says: {error}"
+            f"size: {error}"
         ) from error
     return policy
 
 
-def what_failed(values: Tensor, epoch: int) -> str:
+def what_failed(objective: Objective | Regression, values: Tensor, epoch: int) -> str:
+    """What `NonFiniteLossError` says."""
     bad = (~values.isfinite()).nonzero()[:, 0]
     batch = int(bad[0]) if len(bad) else len(values) - 1
     return (
-        f"the objective or the weights stopped being finite in epoch {epoch}, batch {batch + 1} "
-        f"(objective {float(values[batch])}). Lower the learning rate, standardise the features, "
-        "or look for tiny pscores with feedback.support_report(). policy_ holds the weights from "
-        f"before epoch {epoch}."
+        f"objective {objective.name!r} or the weights stopped being finite in epoch {epoch}, "
+        f"batch {batch + 1} (objective {float(values[batch])}). Lower the learning rate, "
+        "standardise the features, or look for tiny pscores with feedback.support_report(). "
+        f"policy_ holds the weights from before epoch {epoch}."
     )

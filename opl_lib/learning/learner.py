@@ -7,14 +7,14 @@ from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from typing import Any, Self
 
-from ..checks import check_number
+from ..checks import check_choice, check_number, plain_arithmetic
 from ..logs.feedback import BanditFeedback
-from ..objectives import Objective, Regression
+from ..objectives import Objective, Regression, get_objective
 from ..protocols import RewardModel
 from .fit import Callback
 from .regressor import TwoTowerRegressor
 from .settings import TwoTowerSettings
-from .together import fit_side_by_side, named
+from .together import check_reward_model, fit_side_by_side, listed, named
 
 _CATALOGUES = ("auto", "exact", "streamed", "sampled")
 
@@ -98,6 +98,8 @@ class OffPolicyLearner(TwoTowerSettings):
     ------
     ValueError
         At construction, in `set_params` or in `fit`, if a setting is out of range.
+    TypeError
+        There, if a setting, the log or the callback is no such thing.
     NonFiniteLossError
         In `fit`, if the objective stops being finite. `policy_` then holds the weights of the last
         epoch that ended well, and `history_` what was recorded so far.
@@ -106,6 +108,14 @@ class OffPolicyLearner(TwoTowerSettings):
     -----
     Small towers gain little from a second thread, and on a busy machine lose much by waiting for
     it: call ``torch.set_num_threads(1)`` there.
+
+    Fits in threads give the same bits as alone. Towers of one's own may draw, as dropout does, from
+    torch's global generator, which all threads share: fits of such towers wait for each other,
+    epoch by epoch, and leave the generator as it was, but a thread of one's own that draws from it
+    meanwhile disturbs them.
+
+    A process that has fitted should not be forked, since torch's own threads do not survive that:
+    start others by the method ``"spawn"`` or ``"forkserver"``, or by joblib's loky.
 
     Examples
     --------
@@ -126,13 +136,16 @@ class OffPolicyLearner(TwoTowerSettings):
 
     def check(self) -> None:
         super().check()
-        if self.catalogue not in _CATALOGUES:
-            raise ValueError(f"catalogue must be one of {_CATALOGUES}; got {self.catalogue!r}.")
+        get_objective(self.objective)
+        if self.reward_model is not None:
+            check_reward_model(self.reward_model)
+        check_choice("catalogue", self.catalogue, _CATALOGUES)
         for name in ("n_folds", "n_sampled"):
             check_number(name, getattr(self, name), Integral, least=1)
 
+    @plain_arithmetic
     def fit(self, feedback: BanditFeedback, callback: Callback | None = None) -> Self:
-        """Learn from a log.
+        """Learn from a log. What an earlier fit has learned is forgotten first.
 
         Parameters
         ----------
@@ -164,6 +177,7 @@ class OffPolicyLearner(TwoTowerSettings):
         return TwoTowerRegressor(**{name: getattr(self, name) for name in names})
 
 
+@plain_arithmetic
 def fit_many(
     learners: Iterable[Any],
     feedbacks: BanditFeedback | Iterable[BanditFeedback],
@@ -199,6 +213,8 @@ def fit_many(
     ------
     ValueError
         If the numbers of learners, logs and callbacks differ, or a learner comes twice.
+    TypeError
+        If there is no learner, log or callback where one should be; nothing is fitted then.
     NonFiniteLossError
         At the end, if any fit stopped being finite; all others are complete.
 
@@ -211,20 +227,10 @@ def fit_many(
     >>> [learner.policy_ for learner in opl.fit_many(learners, log)][0]
     TwoTowerPolicy(61,800 weights, temperature=1)
     """
-    learners = list(learners)
+    columns: tuple[list[Any], ...] = listed(learners, feedbacks, callbacks, names)
+    learners, logs, of_each, names = columns
     n = len(learners)
-    logs = [feedbacks] * n if isinstance(feedbacks, BanditFeedback) else list(feedbacks)
-    of_each = [callbacks] * n if callbacks is None or callable(callbacks) else list(callbacks)
-    names = [f"learner {number}" for number in range(n)] if names is None else list(names)
-    if not n == len(logs) == len(of_each) == len(names):
-        raise ValueError(
-            f"fit_many needs one log, one callback and one name a learner; got {n} learners, "
-            f"{len(logs)} logs, {len(of_each)} callbacks and {len(names)} names."
-        )
-    if len({id(learner) for learner in learners}) < n:
-        raise ValueError("a learner comes twice: make one for each fit, as with copy.copy.")
     ours = [number for number in range(n) if _has_our_fit(learners[number])]
-    columns: tuple[list[Any], ...] = (learners, logs, of_each, names)
     fit_side_by_side(*([column[number] for number in ours] for column in columns))
     for number in sorted(set(range(n)) - set(ours)):
         callback = {} if of_each[number] is None else {"callback": of_each[number]}

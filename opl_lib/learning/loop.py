@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..checks import plain_arithmetic
 from ..progress import progress_bar
 from .batches import StackedLog
 from .fit import Fit, what_failed
 from .optimizer import FlatAdam
 from .sampling import Head, find_head, sampled
-from .settings import TwoTowerSettings
-from .stacks import stack_models
+from .stacks import AutogradStack, stack_models
 from .steps import Setup, StepInput, exact, gather_rows, logged_only, streamed
+from .surroundings import OwnDraws, own_modes, tiny_is_zero
 
 # A stack encodes up to this many rows a step: beyond, its numbers leave the processor's cache.
 _MAX_STACK_ROWS = 4096
@@ -27,6 +28,7 @@ _HEAD_CONTEXTS = 64
 _STEPS = {"logged": logged_only, "exact": exact, "streamed": streamed}
 
 
+@plain_arithmetic
 def train(fits: Sequence[Fit]) -> None:
     """Train fits, those of a kind side by side; one that failed says so in its `error`."""
     kinds: dict[tuple, list[Fit]] = {}
@@ -43,6 +45,7 @@ def train(fits: Sequence[Fit]) -> None:
 class _Run:
     """One stack of fits in training."""
 
+    @own_modes()
     def __init__(self, fits: Sequence[Fit]) -> None:
         self.fits, self.settings, self.way = fits, fits[0].settings, fits[0].way
         q_hats = [fit.q_hat for fit in fits if fit.q_hat is not None]
@@ -51,11 +54,18 @@ class _Run:
         of_fits = [fit.settings for fit in fits]
         rates, decays = [s.learning_rate for s in of_fits], [s.weight_decay for s in of_fits]
         self.optimizer = FlatAdam(self.stack.flat, rates, decays)
-        temperature = torch.tensor([[[float(s.temperature)]] for s in of_fits])
-        self.setup = Setup(self.stack, fits[0].objective, self.log.action_context, temperature)
+        temperature = torch.tensor([[[s.temperature]] for s in of_fits], dtype=torch.float32)
+        self.units = [fit.unit for fit in fits]
+        offset = torch.tensor([[fit.link.offset] for fit in fits], dtype=torch.float32)
+        self.setup = Setup(
+            *(self.stack, fits[0].objective, self.log.action_context, temperature), offset
+        )
         self.orders, self.draws, self.looks = (
-            [torch.Generator().manual_seed(int(s.random_state) + k) for s in of_fits]
-            for k in (0, 1, 2)
+            [torch.Generator().manual_seed(s.random_state + k) for s in of_fits] for k in (0, 1, 2)
+        )
+        draw = isinstance(self.stack, AutogradStack)  # perhaps, as dropout does
+        self.own_draws: AbstractContextManager = (
+            OwnDraws(self.settings.random_state) if draw else nullcontext()
         )
         self.head: Head | None = None
 
@@ -65,34 +75,52 @@ class _Run:
         try:
             for fit in self.fits:
                 fit.call_back()
-            with _in_progress(self.settings, self._title(), total) as update:
+            with progress_bar(self._title(), total, self.settings.progress, "batch") as bar:
                 for epoch in range(1, n_epochs + 1):
                     if all(fit.ended for fit in self.fits):
                         break
-                    self._climb(epoch, update)
+                    with own_modes(), tiny_is_zero(), self.own_draws:
+                        values = self._climb(epoch, bar.update)
+                    for fit, value in zip(self.fits, values, strict=True):
+                        if not fit.ended:
+                            fit.history["objective"].append(value)
+                            fit.call_back()
         finally:
-            for fit in self.fits:  # weights of their own
-                for parameter in fit.policy.towers.parameters():
-                    parameter.data, parameter.grad = parameter.data.clone(), None
+            self._let_go()
 
-    def _climb(self, epoch: int, update: Callable[[], object]) -> None:
-        """One epoch."""
+    def _climb(self, epoch: int, update: Callable[[], object]) -> list[float]:
+        """One epoch; return the mean objective of each fit."""
         before, values, sizes = self.stack.flat.weights.clone(), [], []
         take_step = self._step_of(epoch)
         self.stack.train()
         orders = self.orders if self.settings.shuffle else None
         for step in self.log.batches(self.settings.batch_size, orders):
             values.append(take_step(self.setup, step))
+            self._divide_by_unit()
             sizes.append(step.context.shape[1])
             self.optimizer.step()
             update()
         self.stack.train(False)
-        of_batches, share = torch.stack(values), torch.tensor(sizes) / self.log.n_rounds
+        of_batches = torch.stack(values)
         self._keep_what_is_finite(epoch, before, of_batches)
-        for number, fit in enumerate(self.fits):
-            if not fit.ended:
-                fit.history["objective"].append(float(of_batches[:, number] @ share))
-                fit.call_back()
+        share = torch.tensor(sizes, dtype=torch.float32) / self.log.n_rounds
+        return [float(of_batches[:, number] @ share) for number in range(len(self.fits))]
+
+    @own_modes()
+    def _let_go(self) -> None:
+        """Give each policy weights of its own, ready for use."""
+        self.stack.train(False)
+        for fit in self.fits:
+            for parameter in fit.policy.towers.parameters():
+                parameter.data, parameter.grad = parameter.data.clone(), None
+
+    def _divide_by_unit(self) -> None:
+        """Give Adam, whose smallest step is absolute, gradients in the unit of the rewards."""
+        flat = self.stack.flat
+        for number, unit in enumerate(self.units):
+            if unit != 1:
+                for part in flat.of_models(flat.gradient, number, number + 1):
+                    part.div_(unit)
 
     def _step_of(self, epoch: int) -> Callable[[Setup, StepInput], Tensor]:
         if self.way != "sampled":
@@ -113,7 +141,7 @@ class _Run:
             of_fit = values[:, number]
             finite = of_fit.isfinite().all() and all(part.isfinite().all() for part in own)
             if not finite and not fit.ended:
-                fit.error, fit.ended = what_failed(of_fit, epoch), True
+                fit.error, fit.ended = what_failed(fit.objective, of_fit, epoch), True
             if fit.ended:
                 for part, good in zip(own, old, strict=True):
                     part.copy_(good)
@@ -122,21 +150,3 @@ class _Run:
         given = self.settings.objective
         name = f"fit {given}" if isinstance(given, str) and given != "auto" else "fit"
         return name if len(self.fits) == 1 else f"{name}, {len(self.fits)} models"
-
-
-@contextmanager
-def _in_progress(
-    settings: TwoTowerSettings, title: str, total: int
-) -> Iterator[Callable[[], object]]:
-    """A bar, random draws of its own, and numbers below 1e-38, which are slow, taken for 0."""
-    was_on = float(torch.tensor(1e-39) * 1) == 0
-    torch.set_flush_denormal(True)
-    try:
-        with (
-            torch.random.fork_rng(devices=[]),
-            progress_bar(title, total, settings.progress, "batch") as bar,
-        ):
-            torch.manual_seed(int(settings.random_state))  # for towers that draw, as dropout does
-            yield bar.update
-    finally:
-        torch.set_flush_denormal(was_on)

@@ -69,7 +69,7 @@ class FlatAdam:
     def __init__(
         self, flat: FlatWeights, learning_rate: Sequence[float], weight_decay: Sequence[float]
     ) -> None:
-        self._n_steps = torch.zeros(())
+        self._n_steps = torch.zeros((), dtype=torch.float32)
         vectors = [flat.weights, flat.gradient, *(torch.zeros_like(flat.weights) for _ in "12")]
         self._groups = []
         models = list(enumerate(zip(learning_rate, weight_decay, strict=True)))

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from ..checks import warn_of_scale
+from ..checks import plain_arithmetic, warn_of_scale
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives import Objective, Regression, get_objective
 from ..protocols import RewardModel
@@ -25,8 +25,8 @@ class TwoTowerRegressor(TwoTowerSettings):
     Parameters
     ----------
     objective : {"auto", "regression", "squared_error", "mrdr"} or Regression
-        ``"auto"`` is the cross-entropy of ``"regression"`` for rewards in [0, 1], else
-        ``"squared_error"``.
+        ``"auto"`` is the cross-entropy of ``"regression"`` for rewards that are all 0 or 1, else
+        ``"squared_error"``. Both start at the mean reward, and neither depends on its unit.
     epochs, batch_size, learning_rate, weight_decay : numbers
         As in `OffPolicyLearner`, but for the default of `learning_rate`.
     temperature : float
@@ -41,6 +41,8 @@ class TwoTowerRegressor(TwoTowerSettings):
         largest prediction.
     objective_ : Regression
         What was maximised.
+    link_ : callable
+        From a tensor of scores to predicted rewards.
     history_ : dict of str to list of float
         As in `OffPolicyLearner`.
 
@@ -73,6 +75,7 @@ class TwoTowerRegressor(TwoTowerSettings):
                 "'regression' or 'squared_error', or opl.OffPolicyLearner to learn a policy."
             )
 
+    @plain_arithmetic
     def fit(self, feedback: BanditFeedback, callback: Callback | None = None) -> Self:
         """Learn from a log; `callback` is that of `OffPolicyLearner.fit`.
 
@@ -86,23 +89,23 @@ class TwoTowerRegressor(TwoTowerSettings):
         TwoTowerRegressor
             This object, fitted.
         """
-        check_feedback(feedback)
+        fit = self.start(feedback, callback)
         warn_of_scale([feedback])
-        _train([self.start(feedback, callback)])
+        _train([fit])
         return self
 
     def start(self, feedback: BanditFeedback, callback: Callback | None = None) -> Fit:
         """Forget an earlier fit, and make ready to train."""
         self.forget()
+        check_feedback(feedback)
         objective = self.objective
         if objective == "auto":
-            in_range = feedback.reward.min() >= 0 and feedback.reward.max() <= 1
-            objective = "regression" if in_range else "squared_error"
+            objective = "regression" if np.isin(feedback.reward, (0, 1)).all() else "squared_error"
         self.objective_ = get_objective(objective)
         self.objective_.check_log(feedback)
         policy = new_policy(self, feedback)
         fit = Fit(feedback, policy, self.objective_, self, callback=callback)
-        self.policy_, self.history_ = fit.policy, fit.history
+        self.policy_, self.history_, self.link_ = fit.policy, fit.history, fit.link
         return fit
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
@@ -123,7 +126,7 @@ class TwoTowerRegressor(TwoTowerSettings):
             If the regressor is not fitted.
         """
         scores = self._fitted().policy_.scores(context, action_context)
-        return self.objective_.to_reward(torch.from_numpy(scores)).numpy()
+        return self.link_(torch.from_numpy(scores)).numpy()
 
     def predictor(
         self, context: np.ndarray, action_context: np.ndarray
@@ -145,7 +148,7 @@ class TwoTowerRegressor(TwoTowerSettings):
         ValueError
             If the regressor is not fitted.
         """
-        policy, to_reward = self._fitted().policy_, self.objective_.to_reward
+        policy, to_reward = self._fitted().policy_, self.link_
         u, v = policy.embed_context(context), policy.embed_items(action_context)
 
         def predict(rows: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import row_chunks
-from ..logs.feedback import BanditFeedback
+from ..arrays import feature_matrix, mean_and_scale, row_chunks
+from ..checks import check_flag
+from ..logs.feedback import BanditFeedback, check_feedback
 from ..protocols import PreparesPredictions, reward_function
 
 
@@ -26,6 +27,15 @@ class SklearnRewardModel:
     ----------
     estimator : scikit-learn estimator
         A regressor, or a classifier of rewards that are 0 and 1. It is cloned, never changed.
+    standardise : bool
+        Give a regressor the rewards in standard deviations from their mean, and predict in their
+        own unit: then what is learned depends neither on the unit nor on the offset of the reward.
+        False for an estimator that needs rewards as they are, such as one of counts.
+
+    Raises
+    ------
+    TypeError
+        At construction, if `estimator` is not an object with ``fit`` and ``predict``.
 
     Examples
     --------
@@ -38,8 +48,16 @@ class SklearnRewardModel:
     (200, 4)
     """
 
-    def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
+    def __init__(self, estimator: Any, standardise: bool = True) -> None:
+        if isinstance(estimator, type) or not all(
+            callable(getattr(estimator, name, None)) for name in ("fit", "predict", "get_params")
+        ):
+            raise TypeError(
+                "estimator must be a regressor or classifier of scikit-learn, an object with fit "
+                f"and predict, such as sklearn.linear_model.Ridge(); got {estimator!r}."
+            )
+        check_flag("standardise", standardise)
+        self.estimator, self.standardise = estimator, standardise
 
     def __repr__(self) -> str:
         return f"SklearnRewardModel({self.estimator})"
@@ -58,16 +76,30 @@ class SklearnRewardModel:
         """
         from sklearn.base import clone, is_classifier
 
+        check_feedback(feedback)
         self._is_classifier = is_classifier(self.estimator)
+        reward, self._mean, self._scale = feedback.reward.astype(np.float64), 0.0, 1.0
         if self._is_classifier:
-            values = np.unique(feedback.reward)
+            values = np.unique(reward)
             if not np.array_equal(values, [0, 1]):
                 raise ValueError(
                     f"a classifier needs rewards 0 and 1, both of them; got {values[:5]}. "
                     "Use a regressor, or a log with both outcomes."
                 )
+        elif self.standardise:
+            self._mean, self._scale = mean_and_scale(reward)
         pairs = np.hstack([feedback.context, feedback.action_context[feedback.action]])
-        self.estimator_ = clone(self.estimator).fit(pairs, feedback.reward)
+        self._widths = feedback.dim_context, feedback.dim_action_context
+        try:
+            fitted = clone(self.estimator).fit(pairs, (reward - self._mean) / (self._scale or 1.0))
+        except ValueError as error:
+            if self._scale != 1 or self._mean != 0:
+                error.add_note(
+                    "The rewards were standardised: if the estimator needs them as they are, pass "
+                    "opl.SklearnRewardModel(…, standardise=False)."
+                )
+            raise
+        self.estimator_ = fitted
         return self
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
@@ -81,10 +113,23 @@ class SklearnRewardModel:
         Returns
         -------
         array of shape (n, n_actions)
+
+        Raises
+        ------
+        ValueError
+            If the model is not fitted, or features are not those that it was fitted on.
         """
-        self._check_is_fitted()
-        context, action_context = np.asarray(context), np.asarray(action_context)
-        n_actions, width = len(action_context), context.shape[1] + action_context.shape[1]
+        if not hasattr(self, "estimator_"):
+            raise ValueError("this reward model is not fitted; call fit(feedback) first.")
+        context, action_context = (
+            feature_matrix(name, features, width)
+            for name, features, width in zip(
+                ("context", "action_context"), (context, action_context), self._widths, strict=True
+            )
+        )
+        n_actions, width = len(action_context), sum(self._widths)
+        if n_actions == 0:
+            raise ValueError("action_context has no rows: there is no item to predict for.")
         q_hat = np.empty((len(context), n_actions))
         for rows in row_chunks(len(context), n_actions * width):
             n = rows.stop - rows.start
@@ -94,13 +139,9 @@ class SklearnRewardModel:
             if self._is_classifier:
                 predicted = self.estimator_.predict_proba(pairs)[:, 1]
             else:
-                predicted = self.estimator_.predict(pairs)
+                predicted = self.estimator_.predict(pairs) * self._scale + self._mean
             q_hat[rows] = predicted.reshape(n, n_actions)
         return q_hat
-
-    def _check_is_fitted(self) -> None:
-        if not hasattr(self, "estimator_"):
-            raise ValueError("this reward model is not fitted; call fit(feedback) first.")
 
 
 class FittedRewardModel:
@@ -143,4 +184,5 @@ class FittedRewardModel:
 
     def fit(self, feedback: BanditFeedback) -> FittedRewardModel:
         """Do nothing, and return this object."""
+        check_feedback(feedback)
         return self

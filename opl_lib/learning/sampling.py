@@ -83,7 +83,7 @@ def sampled(
         n_left = n_others - (~head.is_head.gather(-1, action))[..., None].to(step.context.dtype)
     in_tail = torch.arange(items.shape[1]) >= items.shape[1] - n_sampled
     hit = items[:, None, :] == logged
-    n_used = n_sampled - (hit & in_tail).sum(dim=-1, keepdim=True)
+    n_used = n_sampled - (hit & in_tail).sum(dim=-1, keepdim=True).to(step.context.dtype)
     log_stands_for = torch.where(in_tail, (n_left / n_used).log(), log_stands_for)
 
     stack.zero_grad()

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..checks import check_number
+from ..checks import MIN_TEMPERATURE, check_flag, check_number, check_seed
 from ..objectives import Objective, Regression, get_objective
-from ..policies.towers import TwoTower
+from ..policies.towers import TwoTower, check_towers
 
 
 @dataclass(eq=False)
@@ -36,27 +36,36 @@ class TwoTowerSettings:
         self.check()
 
     def check(self) -> None:
-        """Raise ValueError at the first setting that is out of range."""
-        if self.objective != "auto":
+        """Raise ValueError or TypeError at the first setting that is out of range."""
+        if not (isinstance(self.objective, str) and self.objective == "auto"):
             get_objective(self.objective)
         for name in ("epochs", "batch_size", "dim_embedding"):
             check_number(name, getattr(self, name), Integral, least=1)
-        if not isinstance(self.hidden, Sequence | np.ndarray):
+        listed = isinstance(self.hidden, Sequence) and not isinstance(self.hidden, str | bytes)
+        if not listed and not (isinstance(self.hidden, np.ndarray) and self.hidden.ndim == 1):
             raise ValueError(f"hidden must be a sequence of integers; got {self.hidden!r}.")
         for layer, width in enumerate(self.hidden):
             check_number(f"hidden[{layer}]", width, Integral, least=1)
-        check_number("random_state", self.random_state, Integral, least=0)
-        check_number("learning_rate", self.learning_rate, Real, above=0)
-        check_number("temperature", self.temperature, Real, above=0)
-        check_number("weight_decay", self.weight_decay, Real, least=0)
-        if self.shuffle not in (True, False):
-            raise ValueError(f"shuffle must be True or False; got {self.shuffle!r}.")
-        if self.progress not in (True, False, None):
-            raise ValueError(f"progress must be True, False or None; got {self.progress!r}.")
-        if self.towers is not None and not isinstance(self.towers, TwoTower):
-            raise ValueError(
-                f"towers must be a TwoTower or None; got {type(self.towers).__name__}."
-            )
+        check_seed(self.random_state)
+        check_number("learning_rate", self.learning_rate, above=0)
+        check_number("weight_decay", self.weight_decay, least=0)
+        check_number("temperature", self.temperature, above=0)
+        check_number(
+            *("temperature", self.temperature), least=MIN_TEMPERATURE, most=1 / MIN_TEMPERATURE
+        )
+        check_flag("shuffle", self.shuffle)
+        if self.progress is not None:
+            check_flag("progress", self.progress)
+        if self.towers is not None:
+            check_towers(self.towers)
+
+    def plain(self) -> TwoTowerSettings:
+        """These settings in numbers of Python's, which do not overflow as small integers do."""
+        values = {each.name: getattr(self, each.name) for each in fields(TwoTowerSettings)}
+        for name, value in values.items():
+            if isinstance(value, Real) and not isinstance(value, bool):
+                values[name] = int(value) if isinstance(value, Integral) else float(value)
+        return TwoTowerSettings(**values)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings by name, as scikit-learn does (`deep` changes nothing)."""
@@ -74,8 +83,8 @@ class TwoTowerSettings:
         return self
 
     def forget(self) -> None:
-        """Check the settings, which may have changed, and clear what an earlier fit learned."""
-        self.check()
+        """Clear what an earlier fit learned, and check the settings, which may have changed."""
         for name in vars(self).keys() - self.get_params().keys():
             if name.endswith("_"):
                 delattr(self, name)
+        self.check()

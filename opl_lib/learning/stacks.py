@@ -168,7 +168,7 @@ class _AutogradTower:
 
     def encode(self, features: Tensor) -> tuple[Tensor, Pullback]:
         with torch.enable_grad():
-            embedding = self.tower(features[0])
+            embedding = self.tower(features[0]).to(features.dtype)
 
         def pullback(gradient: Tensor) -> None:
             if embedding.requires_grad:

@@ -47,12 +47,15 @@ class Setup(NamedTuple):
     action_context : tensor of shape (K or 1, n_actions, dim_action_context)
         One table of items a model, or one for all.
     temperature : tensor of shape (K, 1, 1)
+    offset : tensor of shape (K, 1), or 0
+        Added to the scores that a regression sees.
     """
 
     stack: Stack
     objective: Objective | Regression
     action_context: Tensor
     temperature: Tensor
+    offset: Tensor | float = 0.0
 
     @property
     def n_actions(self) -> int:
@@ -69,10 +72,10 @@ class Setup(NamedTuple):
     def evaluate(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Call the objective, which need not know of the leading axis if K is 1."""
         if len(logits) > 1 or self.objective.batched:
-            value, gradient = self.objective(logits, batch)
+            value, gradient = self.objective.ask(logits, batch)
         else:
             columns = [None if column is None else column[0] for column in batch]
-            found = self.objective(logits[0], Batch(*columns))  # type: ignore[arg-type]
+            found = self.objective.ask(logits[0], Batch(*columns))  # type: ignore[arg-type]
             value, gradient = (part[None] for part in found)
         if value.shape != logits.shape[:1] or gradient.shape != logits.shape:
             raise ValueError(
@@ -119,7 +122,7 @@ def logged_only(setup: Setup, step: StepInput) -> Tensor:
     u, pull_u = stack.context_tower.encode(step.context)
     if encodes_by_round(setup.n_actions, action.shape[1]):
         v, pull_v = stack.action_tower.encode(setup.items(action))
-        value, gradient = setup.evaluate((u * v).sum(dim=-1), step.batch)
+        value, gradient = setup.evaluate((u * v).sum(dim=-1) + setup.offset, step.batch)
         gradient = gradient[..., None]
         pull_u(gradient * v)
         pull_v(gradient * u)
@@ -128,7 +131,7 @@ def logged_only(setup: Setup, step: StepInput) -> Tensor:
     v, pull_v = stack.action_tower.encode(setup.all_items())
     logged = action[..., None]
     scores = u @ v.mT
-    value, gradient = setup.evaluate(scores.gather(-1, logged)[..., 0], step.batch)
+    value, gradient = setup.evaluate(scores.gather(-1, logged)[..., 0] + setup.offset, step.batch)
     gradient = torch.zeros_like(scores).scatter_(-1, logged, gradient[..., None])
     pull_u(gradient @ v)
     pull_v(gradient.mT @ u)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ..checks import warn_of_scale
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives import Objective, get_objective
+from ..protocols import RewardModel, reward_function
 from .cross_fitting import CrossFittedRewardModel, cross_fit_many
-from .fit import Callback, Fit, NonFiniteLossError, new_policy
+from .fit import Callback, Fit, NonFiniteLossError, check_callback, new_policy
 from .loop import train
 from .regressor import TwoTowerRegressor, raise_if_failed
 
@@ -23,6 +24,9 @@ def fit_side_by_side(
 ) -> None:
     """What `fit` and `fit_many` do; the learners are `OffPolicyLearner` or `TwoTowerRegressor`."""
     called: Sequence[str | None] = [None] * len(learners) if names is None else names
+    for learner, name in zip(learners, called, strict=True):
+        with named(name):
+            learner.forget()
     fits = []
     for learner, log, callback, name in zip(learners, feedbacks, callbacks, called, strict=True):
         with named(name):
@@ -36,8 +40,7 @@ def fit_side_by_side(
 
 
 def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) -> Fit:
-    """Forget an earlier fit, and make ready to train, but for the reward model."""
-    learner.forget()
+    """Make ready to train, but for the reward model."""
     objective = get_objective(learner.objective)
     objective.check_log(feedback)
     fit = Fit(
@@ -87,11 +90,62 @@ def _cross_fit(to_fit: Sequence[tuple[Any, Fit, Any]]) -> None:
     fitted = cross_fit_many(
         [model for _, _, model in to_fit],
         [fit.feedback for _, fit, _ in to_fit],
-        [learner.n_folds for learner, _, _ in to_fit],
+        [int(learner.n_folds) for learner, _, _ in to_fit],
         [int(learner.random_state) for learner, _, _ in to_fit],
     )
     for (learner, fit, _), q_hat in zip(to_fit, fitted, strict=True):
         learner.reward_model_ = fit.q_hat = q_hat
+
+
+def listed(
+    learners: Any, feedbacks: Any, callbacks: Any, names: Any
+) -> tuple[list[Any], list[Any], list[Any], list[str]]:
+    """What `fit_many` was given, one of each a learner; raise if it cannot be meant."""
+    learners = _list("learners", "learners", learners)
+    n = len(learners)
+    one_log = isinstance(feedbacks, BanditFeedback)
+    logs = [feedbacks] * n if one_log else _list("feedbacks", "logs, or one log,", feedbacks)
+    one = callbacks is None or callable(callbacks)
+    of_each = [callbacks] * n if one else _list("callbacks", "functions", callbacks)
+    called = [f"learner {k}" for k in range(n)] if names is None else _list("names", "str", names)
+    if not n == len(logs) == len(of_each) == len(called):
+        raise ValueError(
+            f"fit_many needs one log, one callback and one name a learner; got {n} learners, "
+            f"{len(logs)} logs, {len(of_each)} callbacks and {len(called)} names."
+        )
+    if len({id(learner) for learner in learners}) < n:
+        raise ValueError("a learner comes twice: make one for each fit, as with copy.copy.")
+    for learner, log, callback, name in zip(learners, logs, of_each, called, strict=True):
+        if not isinstance(name, str):
+            raise TypeError(f"names must be a sequence of str; got {name!r} among them.")
+        with named(name):
+            _check_learner(learner)
+            check_feedback(log)
+            check_callback(callback)
+    return learners, logs, of_each, called
+
+
+def _list(name: str, what: str, values: Any) -> list[Any]:
+    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a sequence of {what}; got {type(values).__name__}.")
+    return list(values)
+
+
+def _check_learner(learner: Any) -> None:
+    if isinstance(learner, type):
+        raise TypeError(f"learners: {learner.__name__} is a class; make an object of it first.")
+    if not callable(getattr(learner, "fit", None)):
+        raise TypeError(f"learners: {type(learner).__name__} has no method fit(feedback).")
+
+
+def check_reward_model(model: Any) -> None:
+    """Raise unless this is a reward model that can be fitted, or is cross-fitted."""
+    reward_function(model)
+    if not isinstance(model, RewardModel | CrossFittedRewardModel):
+        raise TypeError(
+            f"reward_model: {type(model).__name__} has no method fit(feedback). If it is fitted "
+            "already, wrap it in opl.FittedRewardModel."
+        )
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import row_chunks
-from .support import Shown, balance_table, balanced_features
+from ..arrays import numbers, row_chunks
+from .support import Shown, balance_table, balanced_features, of_moderate_size
 from .units import Units
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class CrossFittedClassifier:
             for some in np.array_split(np.unique(unit), n_chunks):
                 rows = held_out[np.isin(unit, some)]
                 pi_0 = np.zeros((len(rows), self.n_actions))
-                pi_0[:, model.classes_] = model.predict_proba(self.context[rows])
+                pi_0[:, model.classes_] = _probabilities(model, self.context, rows)
                 yield rows, pi_0
 
 
@@ -53,19 +53,14 @@ def cross_fit_classifier(
     random_state: int,
 ) -> CrossFittedClassifier:
     """Fit a copy of a scikit-learn classifier on all folds but one, for each."""
-    from sklearn.base import clone
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     if classifier is None:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    for method in ("fit", "predict_proba"):
-        if not callable(getattr(classifier, method, None)):
-            raise TypeError(
-                f"classifier must be a scikit-learn classifier with {method}; "
-                f"{type(classifier).__name__} has none."
-            )
+        context = of_moderate_size(context)
+    check_classifier(classifier)
     if units.number is None:
         # every item is spread evenly over the folds: else one that is rare in a fold is common in
         # the others, and its estimates are too high just where it is not shown
@@ -75,8 +70,58 @@ def cross_fit_classifier(
     else:  # a classifier that knows a user would know what was shown
         fold = units.folds(n_folds, random_state)
     others = [np.flatnonzero(fold != k) for k in range(n_folds)]
-    models = [clone(classifier).fit(context[rows], action[rows]) for rows in others]
+    models = [_fitted(classifier, context[rows], action[rows], n_actions) for rows in others]
     return CrossFittedClassifier(context, action, n_actions, units, fold, models)
+
+
+def check_classifier(classifier: Any) -> None:
+    """Raise unless this is a classifier that can be copied, fitted and asked."""
+    what = "classifier must be a scikit-learn classifier"
+    if isinstance(classifier, type):
+        name = classifier.__name__
+        raise TypeError(f"{what}; got the class {name}: make an object of it, {name}().")
+    for method in ("fit", "predict_proba", "get_params"):
+        if not callable(getattr(classifier, method, None)):
+            raise TypeError(f"{what} with {method}; {type(classifier).__name__} has none.")
+
+
+def _fitted(classifier: Any, context: np.ndarray, action: np.ndarray, n_actions: int) -> Any:
+    from sklearn.base import clone
+    from sklearn.dummy import DummyClassifier
+
+    try:
+        model = clone(classifier).fit(context, action)
+    except ValueError:
+        if (action != action[0]).any():
+            raise
+        # many refuse to learn from one item: here it has all of the probability
+        model = DummyClassifier(strategy="prior").fit(context, action)
+    items = np.asarray(getattr(model, "classes_", None))
+    if items.dtype.kind not in "iu" or not np.isin(items, np.arange(n_actions)).all():
+        raise ValueError(
+            "classifier must have classes_ once it is fitted, the items that its probabilities "
+            f"are of, in [0, {n_actions - 1}]; {type(classifier).__name__} has {items}."
+        )
+    return model
+
+
+def _probabilities(model: Any, context: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """What a classifier says about some rows of the log, one column a class; checked."""
+    name = "what classifier.predict_proba returned"
+    returned = model.predict_proba(context[rows])
+    pi_0 = numbers(name, returned, ndim=None, check_finite=False)
+    shape = (len(rows), len(model.classes_))
+    if pi_0.shape != shape:
+        raise ValueError(f"{name} has shape {pi_0.shape}; expected (n, n_classes) = {shape}.")
+    bad = ~((pi_0 >= 0).all(axis=1) & (np.abs(pi_0.sum(axis=1) - 1) < 1e-4))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{name} for row {rows[row]} of the log is no probability distribution: sum "
+            f"{pi_0[row].sum():.4g}, min {pi_0[row].min():.4g}. Use a classifier whose "
+            "probabilities are finite and sum to 1."
+        )
+    return pi_0
 
 
 def calibration_table(
@@ -85,6 +130,7 @@ def calibration_table(
     """The table and the error of `PropensityEstimate`."""
     import pandas as pd
 
+    n_bins = min(n_bins, len(pscore))
     edges = np.unique(np.quantile(pscore, np.linspace(0, 1, n_bins + 1)[1:-1], method="lower"))
     edges = edges[edges > pscore.min()]  # so that every bin holds a logged item
     n_bins = len(edges) + 1

@@ -36,7 +36,7 @@ def with_clusters(
         As in `estimate_propensities`.
     random_state : int
         Fixes the folds.
-    floor : float in (0, 1 / n_clusters], optional
+    floor : float in [1e-100, 1 / n_clusters], optional
         As in `estimate_propensities`: every estimate is raised to at least this.
 
     Returns

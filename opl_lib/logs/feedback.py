@@ -12,6 +12,7 @@ from ..protocols import PolicyLike
 from . import readers
 from .rounds import OPTIONAL, Rounds
 from .support import SupportReport, feature_balance, support_report
+from .units import mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,9 @@ class BanditFeedback(Rounds):
     """A log of rounds: who came, what was shown, what happened, how likely it was shown.
 
     The log checks itself when it is made, so every other function may trust it: it copies what is
-    passed, once, and its arrays are read-only. Logs that are cut from it share its items.
+    passed, once, and its arrays are read-only. Logs that are cut from it share its items. Only what
+    ``numpy.load(path, mmap_mode="r")`` reads from disk, as floats or as actions of 64 bits, is not
+    copied: leave such files as they are.
 
     Parameters
     ----------
@@ -41,9 +44,9 @@ class BanditFeedback(Rounds):
         ``log[log.position == 0]``.
     user_id : array of shape (n_rounds,), optional
         Users, sessions or queries: whatever comes back. Splits and folds keep the rounds of one
-        together, and errors allow for their likeness.
+        together, and errors allow for their likeness. Integers or text; floats below 2**53.
     timestamp : array of shape (n_rounds,), optional
-        Sortable times for `split_by_time`.
+        Times for `split_by_time`: numbers or dates, no text.
     cluster_pscore : array of shape (n_rounds,), optional
         The probability in [pscore, 1] of an item of this item's cluster; for the objectives `mips`,
         `offcem` and `potec`.
@@ -73,7 +76,7 @@ class BanditFeedback(Rounds):
         widths = f"{self.dim_context} context features, {self.dim_action_context} item features"
         return (
             f"BanditFeedback({self.n_rounds:,} rounds, {self.n_actions:,} items, "
-            f"mean reward {self.reward.mean():.3g},\n"
+            f"mean reward {mean(self.reward):.3g},\n"
             f"               {', '.join([widths, *extras])})"
         )
 
@@ -106,7 +109,7 @@ class BanditFeedback(Rounds):
             Columns of the shown item, the reward, and the probability of having shown it.
         items : array of shape (n_actions, dim_action_context) or data frame
             Item features. With an array, `action` holds row numbers. With a data frame, `action`
-            holds values of its column `item_id`, of any type.
+            holds values of its column `item_id`, of its type.
         item_id : str, optional
             Column of `items` that identifies an item; required if `items` is a data frame.
         item_features : list of str, optional
@@ -139,6 +142,7 @@ class BanditFeedback(Rounds):
         >>> log.action
         array([1, 0])
         """
+        readers.check_frame("frame", frame)
         optional = {"position": position, "user_id": user_id, "timestamp": timestamp}
         return cls(
             context=readers.frame_matrix(frame, context, "context"),
@@ -175,14 +179,14 @@ class BanditFeedback(Rounds):
         arrays = ("context", "action_context", "action", "position", "reward", "pscore")
         return {name: getattr(self, name) for name in (*sizes, *arrays)}
 
-    def support_report(self, policy: PolicyLike | None = None) -> SupportReport:
+    def support_report(self, policy: PolicyLike | np.ndarray | None = None) -> SupportReport:
         """Say how well this log can speak about a policy, before anything is learned from it.
 
         Parameters
         ----------
-        policy : policy, optional
-            An object with ``predict_proba(context, action_context)``, or a function of the same
-            arguments. Uniform if not given, which asks: could this log judge every item?
+        policy : policy or array of shape (n_rounds, n_actions), optional
+            An object with ``predict_proba(context, action_context)``, a function like that, or the
+            probabilities in all rounds. Uniform if not given: could this log judge every item?
 
         Returns
         -------
@@ -237,10 +241,10 @@ class BanditFeedback(Rounds):
         return feature_balance(self.context, self.action, self.pscore, self.n_actions, self.units)
 
 
-def check_feedback(feedback: Any) -> None:
+def check_feedback(feedback: Any, name: str = "feedback") -> None:
     """Raise unless `feedback` is a log."""
     if not isinstance(feedback, BanditFeedback):
         raise TypeError(
-            f"feedback must be a BanditFeedback; got {type(feedback).__name__}. "
+            f"{name} must be a BanditFeedback; got {type(feedback).__name__}. "
             "Make one with BanditFeedback.from_dataframe or BanditFeedback.from_obp."
         )

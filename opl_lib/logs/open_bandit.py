@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays import integers, numbers
+from ..checks import check_choice
 from .feedback import BanditFeedback
+from .identity import labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +22,13 @@ if TYPE_CHECKING:
 _USER_FEATURES = [f"user_feature_{i}" for i in range(4)]
 _ITEM_CATEGORIES = [f"item_feature_{i}" for i in range(1, 4)]
 _LOG_COLUMNS = ["timestamp", "item_id", "position", "click", "propensity_score"]
+_KINDS: dict[str, Callable[[str, Any], np.ndarray]] = {  # of the columns that hold no text
+    "item_id": integers,
+    "position": integers,
+    "click": partial(numbers, ndim=1),
+    "propensity_score": partial(numbers, ndim=1),
+    "item_feature_0": partial(numbers, ndim=1),
+}
 
 
 def load_open_bandit(
@@ -52,7 +65,7 @@ def load_open_bandit(
     Raises
     ------
     ValueError
-        For another policy or campaign.
+        For another policy or campaign, or for a file that is damaged; the message names it.
     FileNotFoundError
         If the files are not below `data_path`, or ``obp`` is not installed and no path is given.
 
@@ -70,38 +83,56 @@ def load_open_bandit(
     """
     import pandas as pd
 
-    if behavior_policy not in ("random", "bts"):
-        raise ValueError(f"behavior_policy must be 'random' or 'bts'; got {behavior_policy!r}.")
-    if campaign not in ("all", "men", "women"):
-        raise ValueError(f"campaign must be 'all', 'men' or 'women'; got {campaign!r}.")
+    check_choice("behavior_policy", behavior_policy, ("random", "bts"))
+    check_choice("campaign", campaign, ("all", "men", "women"))
+    if not isinstance(data_path, str | os.PathLike | None):
+        raise TypeError(f"data_path must be a folder's name; got {data_path!r}.")
     root = _sample_path() if data_path is None else Path(data_path)
     other = "bts" if behavior_policy == "random" else "random"
-    log = _read(root, behavior_policy, campaign, [*_LOG_COLUMNS, *_USER_FEATURES])
-    users_elsewhere = _read(root, other, campaign, _USER_FEATURES)
+    log, path = _read(root, behavior_policy, campaign, [*_LOG_COLUMNS, *_USER_FEATURES])
+    users_elsewhere, _ = _read(root, other, campaign, _USER_FEATURES)
+    log["timestamp"] = _times(log["timestamp"], path)
     log = log.sort_values("timestamp", kind="stable")
-
     users = [
         pd.Categorical(log[name], sorted({*log[name].unique(), *users_elsewhere[name].unique()}))
         for name in _USER_FEATURES
     ]
-    return BanditFeedback(
-        context=np.hstack([_one_hot(user.codes, len(user.categories)) for user in users]),
-        action=log["item_id"].to_numpy(),
-        reward=log["click"].to_numpy(),
-        pscore=log["propensity_score"].to_numpy(),
-        action_context=_item_features(root, behavior_policy, campaign),
-        position=log["position"].to_numpy() - 1,
-        timestamp=pd.to_datetime(log["timestamp"], utc=True, format="ISO8601")
-        .dt.tz_localize(None)
-        .to_numpy(),
-    )
+    items = _item_features(root, behavior_policy, campaign)
+    try:
+        return BanditFeedback(
+            context=np.hstack([_one_hot(user.codes, len(user.categories)) for user in users]),
+            action=log["item_id"].to_numpy(),
+            reward=log["click"].to_numpy(),
+            pscore=log["propensity_score"].to_numpy(),
+            action_context=items,
+            position=log["position"].to_numpy() - 1,
+            timestamp=log["timestamp"].to_numpy(),
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}, by time: {error}") from error
+
+
+def _times(column: pd.Series, path: Path) -> pd.Series:
+    import pandas as pd
+
+    try:
+        times = pd.to_datetime(column, utc=True, format="ISO8601")
+    except ValueError as error:
+        raise ValueError(f"{path}, timestamp: {error}") from error
+    return times.dt.tz_localize(None)
 
 
 def _item_features(root: Path, behavior_policy: str, campaign: str) -> np.ndarray:
     import pandas as pd
 
-    items = _read_csv(root / behavior_policy / campaign / "item_context.csv", None)
+    path = root / behavior_policy / campaign / "item_context.csv"
+    items = _read_csv(path, ["item_id", "item_feature_0", *_ITEM_CATEGORIES])
     items = items.sort_values("item_id")
+    if (items["item_id"] != np.arange(len(items))).any():
+        raise ValueError(
+            f"{path}: item_id must be 0 to {len(items) - 1}, once each; sorted, it is "
+            f"{items['item_id'].tolist()}. Is a line missing, or there twice?"
+        )
     columns = [items[["item_feature_0"]].to_numpy(np.float32)]
     for name in _ITEM_CATEGORIES:
         codes, categories = pd.factorize(items[name])
@@ -113,11 +144,15 @@ def _one_hot(codes: np.ndarray, n_categories: int) -> np.ndarray:
     return np.eye(n_categories, dtype=np.float32)[codes]
 
 
-def _read(root: Path, behavior_policy: str, campaign: str, columns: list[str]) -> pd.DataFrame:
-    return _read_csv(root / behavior_policy / campaign / f"{campaign}.csv", columns)
+def _read(
+    root: Path, behavior_policy: str, campaign: str, columns: list[str]
+) -> tuple[pd.DataFrame, Path]:
+    path = root / behavior_policy / campaign / f"{campaign}.csv"
+    return _read_csv(path, columns), path
 
 
-def _read_csv(path: Path, columns: list[str] | None) -> pd.DataFrame:
+def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Some columns of a file, each of its kind and without a gap."""
     import pandas as pd
 
     if not path.exists():
@@ -125,7 +160,16 @@ def _read_csv(path: Path, columns: list[str] | None) -> pd.DataFrame:
             f"{path} does not exist. data_path must be the folder that holds "
             "random/ and bts/, each with all/, men/ and women/."
         )
-    return pd.read_csv(path, usecols=columns)
+    try:
+        last = pd.read_csv(path, nrows=0).columns[-1]  # which a row that was cut lacks
+        frame = pd.read_csv(path, usecols=[*columns, last])
+    except ValueError as error:  # pandas' own are ValueErrors too, and name no file
+        raise ValueError(f"{path} is no file of the Open Bandit Dataset: {error}") from error
+    if len(frame) == 0:
+        raise ValueError(f"{path} has no rows.")
+    for name in frame:
+        _KINDS.get(name, labels)(f"{path}, {name},", frame[name].to_numpy())
+    return frame
 
 
 def _sample_path() -> Path:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import check_rows, feature_matrix, integers, labels
-from ..checks import check_number
-from .calibration import (
-    calibration_table,
-    cross_fit_classifier,
-    item_weights,
-    predicted_balance,
-)
-from .support import Shown, imbalance, is_off_one
+from ..arrays import MAX_ELEMENTS, check_rows, feature_matrix, integers
+from ..checks import check_number, check_seed, plain_arithmetic
+from .calibration import calibration_table, cross_fit_classifier, item_weights, predicted_balance
+from .identity import labels
+from .support import LEAST_PSCORE, Shown, giant_weight, imbalance, is_off_one
 from .units import Units
 
 if TYPE_CHECKING:
@@ -80,6 +76,9 @@ class PropensityEstimate:
                 "the mean weight is not 1: the estimates are wrong, or the logging policy cannot "
                 "show some items"
             )
+        max_weight = 1 / (len(self.item_weights) * float(self.pscore.min()))
+        if giant := giant_weight(max_weight, len(self.pscore)):
+            found.append(giant)
         if off.any():
             found.append(
                 f"in {off.sum()} of {len(table)} bins, items are shown more or less often than "
@@ -108,6 +107,7 @@ class PropensityEstimate:
         return "\n".join(lines + [f"  ! {finding}" for finding in self.findings])
 
 
+@plain_arithmetic
 def estimate_propensities(
     context: np.ndarray,
     action: np.ndarray,
@@ -141,7 +141,7 @@ def estimate_propensities(
         right only if the logging policy ignored the context. A large catalogue that is shown
         personally is beyond both.
     n_folds : int, from 2 to the number of rounds, or of users
-    floor : float in (0, 1 / n_actions], optional
+    floor : float in [1e-100, 1 / n_actions], optional
         Every estimated probability is raised to at least this, so no weight is above
         ``1 / floor``; it also serves items that a fold's model never saw. ``0.01 / n_actions`` if
         not given. A floor that binds biases weights towards 0, as clipping does.
@@ -161,9 +161,9 @@ def estimate_propensities(
     Raises
     ------
     ValueError
-        If a shape, a range or a value is wrong.
+        If a shape, a range or a value is wrong, or what `classifier` predicts is no probability.
     TypeError
-        If `classifier` has no ``fit`` or no ``predict_proba``.
+        If `classifier` is no scikit-learn classifier with ``predict_proba``.
 
     Notes
     -----
@@ -198,8 +198,11 @@ def estimate_propensities(
     """
     context, action, units = _checked(context, action, n_actions, n_folds, user_id)
     check_number("n_bins", n_bins, Integral, least=1)
+    check_seed(random_state)
+    n_actions = int(n_actions)
     floor = 0.01 / n_actions if floor is None else floor
-    check_number("floor", floor, Real, above=0)
+    check_number("floor", floor, least=LEAST_PSCORE)
+    floor = float(floor)
     if floor > 1 / n_actions:
         raise ValueError(f"floor must be at most 1 / n_actions = {1 / n_actions:.4g}; got {floor}.")
     predictions = cross_fit_classifier(
@@ -212,7 +215,7 @@ def estimate_propensities(
     calibration, calibration_error = calibration_table(predictions, pscore, floor, n_bins)
     return PropensityEstimate(
         pscore=pscore,
-        floor=float(floor),
+        floor=floor,
         n_floored=int((estimate < floor).sum()),
         calibration=calibration,
         calibration_error=calibration_error,
@@ -227,7 +230,7 @@ def _checked(
     context: np.ndarray, action: np.ndarray, n_actions: int, n_folds: int, user_id: Any
 ) -> tuple[np.ndarray, np.ndarray, Units]:
     context, action = feature_matrix("context", context), integers("action", action)
-    check_number("n_actions", n_actions, Integral, least=2)
+    check_number("n_actions", n_actions, Integral, least=2, most=MAX_ELEMENTS)
     check_number("n_folds", n_folds, Integral, least=2)
     user_id = None if user_id is None else labels("user_id", user_id)
     for name, column in (("action", action), ("user_id", user_id)):

@@ -2,44 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
-from ..arrays import why_no_number
+from ..arrays import feature_matrix, first, where, why_no_number
+from .identity import example, identities, kind_of
+from .joining import concatenated
 
 
-def frame_column(frame: Any, name: str, role: str) -> np.ndarray:
+def check_frame(name: str, frame: Any) -> None:
+    """Raise unless this is a data frame with rows."""
     if hasattr(frame, "collect"):
-        raise TypeError(f"{role}: this data frame is lazy; call .collect() first.")
-    if name not in frame.columns:
+        raise TypeError(f"{name}: this data frame is lazy; call .collect() first.")
+    columns = None if isinstance(frame, type) else getattr(frame, "columns", None)
+    named = columns is not None and all(isinstance(column, Hashable) for column in columns)
+    if not (named and hasattr(frame, "__getitem__") and hasattr(frame, "__len__")):
+        raise TypeError(
+            f"{name} must be a data frame, such as pandas.DataFrame(…); got "
+            f"{getattr(frame, '__name__', type(frame).__name__)}. What else holds columns may have "
+            "a method to_pandas or compute."
+        )
+    if len(frame) == 0:
+        raise ValueError(f"the log is empty: {name} has no rows. Check the filter that made it.")
+
+
+def frame_column(frame: Any, name: Any, role: str) -> np.ndarray:
+    """A column of a data frame by its name."""
+    try:
+        known = isinstance(name, Hashable) and name in frame.columns
+    except Exception:  # what the data frame's library cannot compare
+        known = False
+    if not known and not isinstance(name, str | int | tuple | None):
+        raise TypeError(f"{role} must be the name of one column; got {name!r}.")
+    if not known:
         raise ValueError(
             f"{role}: the data frame has no column {name!r}; it has {list(frame.columns)}."
         )
-    column = frame[name].to_numpy()
-    if column.ndim != 1:
-        raise ValueError(
-            f"{role}: the data frame has several columns called {name!r}; rename them."
+    column = frame[name]
+    if not callable(getattr(column, "to_numpy", None)):
+        raise TypeError(
+            f"{role}: a column of this data frame, {type(frame).__name__}, has no method to_numpy. "
+            "Convert the frame, as with .to_pandas() or .compute()."
         )
-    return column
+    values = column.to_numpy()
+    if values.ndim == 1:
+        return values
+    if not hasattr(column, "columns"):
+        raise ValueError(f"{role}: column {name!r} has several values a row; make columns of them.")
+    n_levels = getattr(frame.columns, "nlevels", 1)
+    if n_levels > 1 and not (isinstance(name, tuple) and len(name) == n_levels):
+        raise ValueError(
+            f"{role}: the columns of the data frame have names of {n_levels} levels, and {name!r} "
+            f"is a part of one: pass all of it, as in {frame[[name]].columns[0]!r}."
+        )
+    raise ValueError(f"{role}: the data frame has several columns called {name!r}; rename them.")
 
 
-def numeric_frame_column(frame: Any, name: str, role: str) -> np.ndarray:
+def numeric_frame_column(frame: Any, name: Any, role: str) -> np.ndarray:
+    """A column of finite numbers."""
     column = frame_column(frame, name, role)
     if column.dtype.kind not in "bifu":
         why = why_no_number(column, "It is text or a category: encode it as numbers")
         raise ValueError(f"{role}: column {name!r} has dtype {column.dtype}{why}")
+    if not np.isfinite(column).all():
+        place = first(~np.isfinite(column))
+        raise ValueError(
+            f"{role}: column {name!r} must be finite; {where(place)} has {column[place]}. Drop the "
+            "row or impute the value."
+        )
     return column
 
 
-def frame_matrix(frame: Any, names: Sequence[str], role: str) -> np.ndarray:
+def frame_matrix(frame: Any, names: Iterable[Any], role: str, of: str = "") -> np.ndarray:
     """Numeric columns side by side, (n, number of names)."""
     if isinstance(names, str):
         raise ValueError(f"{role} must be a list of column names; got the string {names!r}.")
+    if isinstance(names, bytes | Mapping | Set) or not isinstance(names, Iterable):
+        raise TypeError(f"{role} must be a list of column names; got {type(names).__name__}.")
+    names = list(names)
     if len(names) == 0:
         raise ValueError(f"{role} must name at least one column.")
-    return np.column_stack([numeric_frame_column(frame, name, role) for name in names])
+    return np.column_stack([numeric_frame_column(frame, name, role + of) for name in names])
 
 
 def optional_columns(frame: Any, names: Mapping[str, str | None]) -> dict[str, np.ndarray]:
@@ -57,53 +102,83 @@ def item_columns(
 ) -> dict[str, Any]:
     """The logged items as row numbers of the item features, and these."""
     logged = frame_column(frame, action, "action")
-    if not hasattr(items, "columns"):
+    if not hasattr(items, "columns") or isinstance(items, type):
         for name, value in (("item_id", item_id), ("item_features", item_features)):
             if value is not None:
                 raise ValueError(
                     f"{name}={value!r} names columns of items, but items is no data frame. Pass "
                     f"one, or leave {name} out: of an array, the action column holds row numbers."
                 )
-        return {"action": logged, "action_context": items}
+        return {"action": logged, "action_context": feature_matrix("items", items)}
+    check_frame("items", items)
     if item_id is None:
         raise ValueError(
             "items is a data frame: say with item_id=… which column identifies an item."
         )
-    ids = frame_column(items, item_id, "item_id")
+    ids = frame_column(items, item_id, "item_id of items")
     if item_features is None:
         item_features = [name for name in items.columns if name != item_id]
     return {
         "action": item_row_numbers(logged, ids),
-        "action_context": frame_matrix(items, item_features, "item_features"),
+        "action_context": frame_matrix(items, item_features, "item_features", " of items"),
     }
 
 
 def item_row_numbers(logged: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Translate item ids to row numbers of the item table."""
-    row_of = {item: row for row, item in enumerate(ids.tolist())}
-    if len(row_of) < len(ids):
-        place: dict[Any, int] = {}
-        for row, item in enumerate(ids.tolist()):
-            if item in place:
-                raise ValueError(
-                    "item_id is not unique in items; keep one row per item: "
-                    f"rows {place[item]} and {row} are both {item!r}."
-                )
-            place[item] = row
+    logged, ids = _comparable(identities("action", logged), identities("item_id of items", ids))
+    row_of: dict[Any, int] = {}
+    for row, item in enumerate(ids.tolist()):
+        if row_of.setdefault(item, row) != row:
+            raise ValueError(
+                "item_id is not unique in items; keep one row per item: "
+                f"rows {row_of[item]} and {row} are both {item!r}."
+            )
     rows = [row_of.get(item, -1) for item in logged.tolist()]
     if -1 in rows:
         row = rows.index(-1)
         raise ValueError(
-            f"action: row {row} has item {logged[row]!r}, which is not in items. "
-            "Add its features, or drop the row."
+            f"action: row {row} has item {example(logged, row)}, which is not in items. "
+            + _cure(logged.tolist()[row], row_of)
         )
     return np.array(rows, dtype=np.int64)
+
+
+def _comparable(logged: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if kind_of(logged) != kind_of(ids):
+        raise ValueError(
+            f"action holds {kind_of(logged)}, such as {example(logged)}, and item_id holds "
+            f"{kind_of(ids)}, such as {example(ids)}: ids of another type are never equal. Convert "
+            "one of them, as with .astype(str) or .astype(int)."
+        )
+    if kind_of(ids) not in ("dates", "durations"):
+        return logged, ids
+    both = concatenated([logged, ids])  # in one unit
+    if both is None:
+        raise ValueError(f"action is {logged.dtype} and item_id {ids.dtype}; convert one of them.")
+    return both[: len(logged)], both[len(logged) :]
+
+
+def _cure(item: Any, known: Mapping[Any, int]) -> str:
+    if isinstance(item, str):
+        for other in known:
+            if other.strip() == item.strip():
+                return (
+                    f"{other!r} is, with other blanks around it: remove those of both columns, as "
+                    "with .str.strip()."
+                )
+    return "Add its features, or drop the row."
 
 
 def obp_columns(
     bandit_feedback: Mapping[str, Any], action_context: np.ndarray | None
 ) -> dict[str, Any]:
     """The columns of an obp dictionary, with item features in the place of its own."""
+    if not isinstance(bandit_feedback, Mapping):
+        raise TypeError(
+            "bandit_feedback must be the dictionary of an obp dataset, as from "
+            f"obtain_batch_bandit_feedback(); got {type(bandit_feedback).__name__}."
+        )
     required = ("context", "action", "reward", "pscore", "action_context")
     columns = {key: bandit_feedback.get(key) for key in (*required, "position")}
     if action_context is not None:
@@ -112,7 +187,6 @@ def obp_columns(
     if missing:
         cure = " Pass item features as action_context=…" if "action_context" in missing else ""
         raise ValueError(
-            f"the obp dictionary lacks {', '.join(missing)}; it has {sorted(bandit_feedback)}."
-            + cure
+            f"the obp dictionary lacks {', '.join(missing)}; it has {list(bandit_feedback)}." + cure
         )
     return columns

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -13,12 +14,22 @@ from ..arrays import (
     check_rows,
     feature_matrix,
     integers,
-    labels,
     numbers,
     read_only,
     round_down_to_one,
+    row_numbers,
 )
+from ..checks import check_seed, plain_arithmetic
+from .identity import labels, times
+from .joining import check_logs, join
 from .units import Units
+
+
+def _contexts(name: str, values: Any) -> np.ndarray:
+    context = feature_matrix(name, values)
+    if len(context) == 0:
+        raise ValueError(f"the log is empty: {name} has 0 rows. Check the filter that made it.")
+    return context
 
 
 def _probabilities(name: str, values: Any) -> np.ndarray:
@@ -26,13 +37,13 @@ def _probabilities(name: str, values: Any) -> np.ndarray:
 
 
 _COLUMNS: dict[str, Callable[[str, Any], np.ndarray]] = {
-    "context": feature_matrix,
+    "context": _contexts,
     "action": integers,
     "reward": partial(numbers, ndim=1),
     "pscore": _probabilities,
     "position": integers,
     "user_id": labels,
-    "timestamp": labels,
+    "timestamp": times,
     "cluster_pscore": _probabilities,
 }
 OPTIONAL = ("position", "user_id", "timestamp", "cluster_pscore")
@@ -40,6 +51,8 @@ _NO_PROBABILITY = (
     "A logging policy that can never show the logged item cannot be reweighted (was epsilon = 0?); "
     "above 1 is no probability (a weight, or another column?)."
 )
+_TINY = float(np.finfo(np.float64).tiny)  # 1 / p is finite from here on
+_TOO_SMALL = "Is it a product of many probabilities? Log that of the item alone, or drop the round."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,11 +69,11 @@ class Rounds:
     timestamp: np.ndarray | None = None
     cluster_pscore: np.ndarray | None = None
 
+    @plain_arithmetic
     def __post_init__(self) -> None:
         set_column = partial(object.__setattr__, self)  # the dataclass is frozen
-        set_column(
-            "action_context", read_only(feature_matrix("action_context", self.action_context))
-        )
+        items = feature_matrix("action_context", self.action_context)
+        set_column("action_context", read_only(items))
         if self.n_actions < 2:
             raise ValueError(
                 f"action_context has {self.n_actions} row: with one item there is nothing to "
@@ -75,8 +88,6 @@ class Rounds:
 
     def _check_lengths(self) -> None:
         n_rounds = len(self.context)
-        if n_rounds == 0:
-            raise ValueError("the log is empty: context has 0 rows. Check the filter that made it.")
         for name in _COLUMNS:
             column = getattr(self, name)
             if column is not None and len(column) != n_rounds:
@@ -96,6 +107,7 @@ class Rounds:
         for name, p in (("pscore", self.pscore), ("cluster_pscore", self.cluster_pscore)):
             if p is not None:
                 check_rows(name, p, (p > 0) & (p <= 1), "in (0, 1]", _NO_PROBABILITY)
+                check_rows(name, p, p >= _TINY, "such that 1 / p is finite", _TOO_SMALL)
         if self.cluster_pscore is not None:
             check_rows(
                 "cluster_pscore",
@@ -144,12 +156,20 @@ class Rounds:
 
     def __getitem__(self, rows: Any) -> Self:
         """Return the log of some rounds: a slice, row numbers or a boolean mask."""
-        rows = np.atleast_1d(np.arange(self.n_rounds)[rows])
+        rows = row_numbers(rows, self.n_rounds)
         columns = {name: getattr(self, name) for name in _COLUMNS}
         chosen: dict[str, Any] = {
             name: None if column is None else column[rows] for name, column in columns.items()
         }
         return type(self)(**chosen, action_context=self.action_context)
+
+    def __iter__(self) -> Iterator[Self]:
+        """The rounds, each a log of one."""
+        return (self[row] for row in range(self.n_rounds))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy and an unpickled log are made and checked like any other."""
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def split(self, test_fraction: float = 0.3, random_state: int = 0) -> tuple[Self, Self]:
         """Split at random; a user who came back is on one side with all rounds.
@@ -165,6 +185,7 @@ class Rounds:
         -------
         first, second : BanditFeedback
         """
+        check_seed(random_state)
         n_test = _n_test(test_fraction, len(self.units), self.units.name + "s")
         in_test = self.units.draw(n_test, random_state)
         return self[~in_test], self[in_test]
@@ -198,44 +219,28 @@ class Rounds:
         return self[~later], self[later]
 
     @classmethod
-    def concatenate(cls, logs: Sequence[Self]) -> Self:
+    def concatenate(cls, logs: Iterable[Self]) -> Self:
         """Join logs over the same items, each with the pscore of its own logging policy.
 
         Parameters
         ----------
         logs : sequence of BanditFeedback
-            At least one; all with equal `action_context` and the same optional columns.
+            At least one; all with equal `action_context` and the same optional columns, of types
+            that can be joined without changing a value.
 
         Returns
         -------
         BanditFeedback
         """
-        if not logs:
-            raise ValueError("concatenate needs at least one log; got none.")
-        for number, log in enumerate(logs):
-            if not np.array_equal(log.action_context, logs[0].action_context):
-                raise ValueError(
-                    f"log {number} has other item features than log 0; encode the items of all "
-                    "logs together before joining them."
-                )
-            if log.dim_context != logs[0].dim_context:
-                raise ValueError(
-                    f"log {number} has {log.dim_context} context features but log 0 has "
-                    f"{logs[0].dim_context}; encode the contexts of all logs together."
-                )
-        joined: dict[str, Any] = {}
-        for name in _COLUMNS:
-            columns = [getattr(log, name) for log in logs]
-            missing = [number for number, column in enumerate(columns) if column is None]
-            if missing and len(missing) < len(logs):
-                raise ValueError(f"log {missing[0]} has no {name} but others have; add or drop it.")
-            joined[name] = None if missing else np.concatenate(columns)
+        logs = check_logs(logs, cls)
+        columns = {name: [getattr(log, name) for log in logs] for name in _COLUMNS}
+        joined: Any = {name: join(name, column) for name, column in columns.items()}
         return cls(**joined, action_context=logs[0].action_context)
 
 
 def _n_test(test_fraction: float, n: int, what: str) -> int:
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must be in (0, 1); got {test_fraction}.")
+    if not isinstance(test_fraction, Real) or not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction must be in (0, 1); got {test_fraction!r}.")
     n_test = round(test_fraction * n)
     if not 0 < n_test < n:
         raise ValueError(

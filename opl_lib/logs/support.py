@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import row_chunks
-from ..protocols import PolicyLike, action_probabilities, for_items
+from ..arrays import check_rows, row_chunks
+from ..checks import plain_arithmetic
+from ..protocols import PolicyLike
+from .probabilities import log_probabilities
 from .rounds import Rounds
-from .units import Units
+from .units import Units, mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LEAST_PSCORE = 1e-100  # of what asks for squares of weights
 MIN_SHOWN = 30  # rounds, or users, of an item, for a mean over them to be roughly normal
 
 
@@ -65,6 +68,8 @@ class SupportReport:
                 "the mean weight is not 1: pscore is wrong, or the logging policy cannot show "
                 "items that the policy wants"
             )
+        if giant := giant_weight(self.max_weight, self.n_rounds):
+            found.append(giant)
         if self.ess < 0.05 * self.n_units:
             found.append(
                 f"the weights leave {self.ess:,.0f} effective {self.unit}s of {self.n_units:,}: "
@@ -82,22 +87,27 @@ class SupportReport:
         lines = [
             f"SupportReport({self.n_rounds:,} rounds, {self.n_actions:,} items)",
             f"  effective sample size  {self.ess:>11,.1f}  ({share:.1%} of the {self.unit}s)",
-            f"  mean importance weight {self.mean_weight:>11.3f}  "
-            f"(should be 1; standard error {self.mean_weight_se:.3f})",
-            f"  max importance weight  {self.max_weight:>11,.3f}",
+            f"  mean importance weight {_shown(self.mean_weight):>11}  "
+            f"(should be 1; standard error {_shown(self.mean_weight_se)})",
+            f"  max importance weight  {_shown(self.max_weight, ','):>11}",
             f"  items never logged     {self.n_unsupported:>11,}  "
             f"(they hold {self.unsupported_mass:.1%} of the policy)",
         ]
         return "\n".join(lines + [f"  ! {finding}" for finding in self.findings])
 
 
-def support_report(log: Rounds, policy: PolicyLike | None) -> SupportReport:
+def _shown(number: float, group: str = "") -> str:
+    return f"{number:{group}.3f}" if number < 1e9 else f"{number:.3g}"
+
+
+@plain_arithmetic
+def support_report(log: Rounds, policy: PolicyLike | np.ndarray | None) -> SupportReport:
     """The report of `BanditFeedback.support_report`."""
-    policy = _uniform if policy is None else for_items(policy, log.action_context)
+    probabilities = log_probabilities(_uniform if policy is None else policy, log)
     never = np.bincount(log.action, minlength=log.n_actions) == 0
     pi_logged, unsupported = np.empty(log.n_rounds), np.empty(log.n_rounds)
     for rows in row_chunks(log.n_rounds, log.n_actions):
-        pi = action_probabilities(policy, log.context[rows], log.action_context)
+        pi = probabilities(rows)
         pi_logged[rows] = pi[np.arange(len(pi)), log.action[rows]]
         unsupported[rows] = pi[:, never].sum(axis=1)
     return SupportReport(
@@ -115,10 +125,25 @@ def weight_diagnostics(weight: np.ndarray, units: Units) -> dict[str, float]:
     """Summarise importance weights of shape (n_rounds,) in the terms of `SupportReport`."""
     return {
         "ess": units.effective_size(weight),
-        "mean_weight": float(weight.mean()),
+        "mean_weight": mean(weight),
         "mean_weight_se": units.standard_error(weight),
         "max_weight": float(weight.max()),
     }
+
+
+def giant_weight(max_weight: float, n_rounds: int) -> str | None:
+    """What to worry about in the largest weight; None if nothing.
+
+    Right weights have a mean of at most 1, so by Markov's inequality the largest of n is above
+    1,000 n less than once in 1,000 logs.
+    """
+    if max_weight <= 1000 * n_rounds:
+        return None
+    return (
+        f"the largest weight is {max_weight:.3g}, more than a log of {n_rounds:,} rounds with "
+        "right propensities shows: look for the smallest pscore, and drop its rounds if it is "
+        "a product of many probabilities or an error"
+    )
 
 
 def is_off_one(mean_weight: float, mean_weight_se: float) -> bool:
@@ -130,10 +155,13 @@ def _uniform(context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
     return np.full((len(context), len(action_context)), 1 / len(action_context))
 
 
+@plain_arithmetic
 def feature_balance(
     context: np.ndarray, action: np.ndarray, pscore: np.ndarray, n_actions: int, units: Units
 ) -> pd.DataFrame:
     """The table of `BanditFeedback.balance`."""
+    must_be = f"at least {LEAST_PSCORE}, for squares of weights to be finite"
+    check_rows("pscore", pscore, pscore >= LEAST_PSCORE, must_be, "Drop such rounds, or clip it.")
     features, shown = balanced_features(context), Shown(action, n_actions, units)
     total, variance = np.empty((2, features.shape[1], n_actions))
     for row, f in enumerate(features.T):
@@ -175,7 +203,15 @@ class Shown:
 
 def balanced_features(context: np.ndarray) -> np.ndarray:
     """A constant and the features around their means: a shift is the constant's business."""
+    context = of_moderate_size(context)
     return np.column_stack([np.ones(len(context)), context - context.mean(axis=0)])
+
+
+def of_moderate_size(context: np.ndarray) -> np.ndarray:
+    """Features whose squares neither overflow nor vanish: others are divided by a power of two."""
+    exponent = np.frexp(np.abs(context).max(axis=0))[1]
+    exponent[np.abs(exponent) < 300] = 0
+    return np.ldexp(context, -exponent) if exponent.any() else context
 
 
 def balance_table(total: np.ndarray, variance: np.ndarray, shown: Shown) -> pd.DataFrame:

@@ -32,6 +32,7 @@ class Units:
         if user_id is None:
             return cls(n_rows)
         users, number = np.unique(user_id, return_inverse=True)
+        number.flags.writeable = False
         return cls(n_rows, None if len(users) == n_rows else number)
 
     def __len__(self) -> int:
@@ -83,6 +84,14 @@ class Units:
 
     def standard_error(self, terms: np.ndarray) -> float:
         """Standard error of the mean of terms (n_rows,); infinite for a single unit."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = self._standard_error(terms)
+        if not 1e-100 < error < 1e100:  # squares overflow or vanish
+            terms, scale = near_one(terms)
+            error = self._standard_error(terms) * scale
+        return error
+
+    def _standard_error(self, terms: np.ndarray) -> float:
         independent = self.terms(terms)
         n = len(independent)
         return float(independent.std(ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
@@ -90,7 +99,11 @@ class Units:
     def effective_size(self, terms: np.ndarray) -> float:
         """``(Σ t)² / Σ t²`` over units: as many equal terms would vary as much."""
         sums = self.sums(terms)
-        squares = np.square(sums).sum()
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.square(sums).sum()
+        if not 1e-200 < squares < 1e200:
+            sums = self.sums(near_one(terms)[0])
+            squares = np.square(sums).sum()
         return float(sums.sum() ** 2 / squares) if squares > 0 else 0.0
 
     def folds(self, n_folds: int, random_state: int) -> np.ndarray:
@@ -103,3 +116,20 @@ class Units:
         drawn = np.zeros(len(self), dtype=bool)
         drawn[np.random.default_rng(random_state).permutation(len(self))[:n_drawn]] = True
         return drawn if self.number is None else drawn[self.number]
+
+
+def mean(terms: np.ndarray) -> float:
+    """The mean of finite terms, also where their sum overflows."""
+    with np.errstate(over="ignore"):
+        plain = float(terms.mean())
+    if np.isfinite(plain):
+        return plain
+    near, scale = near_one(terms)
+    return float(near.mean()) * scale
+
+
+def near_one(terms: np.ndarray) -> tuple[np.ndarray, float]:
+    """Terms of at most 2, and what to multiply them by: a power of two, so nothing is rounded."""
+    largest = np.abs(terms).max(initial=0)
+    scale = 2.0 ** (np.frexp(largest)[1] - 1) if 0 < largest < np.inf else 1.0
+    return terms / scale, float(scale)

@@ -30,7 +30,7 @@ from . import (
     value,
     weighted,
 )
-from .base import OBJECTIVES, Objective, get_objective
+from .base import Objective
 from .baselines import *
 from .batch import Batch
 from .check import *
@@ -38,6 +38,7 @@ from .clusters import *
 from .doubly_robust import *
 from .likelihoods import *
 from .lists import *
+from .registry import OBJECTIVES, get_objective
 from .regressions import *
 from .regularisers import *
 from .value import *

@@ -5,24 +5,29 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import wraps
-from numbers import Real
-from typing import Any
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_number
-from ..logs.feedback import BanditFeedback
-from .batch import Batch
+from ..checks import check_choice, check_flag, check_number
+from ..logs.feedback import BanditFeedback, check_feedback
+from .batch import CURES, Batch, checked
 
 # What a formula returns: its value, or its value and the gradient of that in the logits.
 Found = Tensor | tuple[Tensor, Tensor]
+_RETURNS = (
+    "a value that torch can differentiate in the logits, or a value and its gradient in the "
+    "logits, tensors of floating-point numbers"
+)
+# Formulas calculate in single precision, where numbers below this are next to 0.
+SMALLEST = 1e-38
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Formula:
     """A formula of a batch with its settings: what objectives and regressions share.
 
@@ -37,42 +42,74 @@ class Formula:
     max_reward: float = math.inf
     _value_only: list[bool] = field(default_factory=list, init=False, compare=False)
 
+    sees_items: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
-        if not callable(self.function):
-            raise TypeError(
-                "function must be a formula (logits, batch) -> value, or -> (value, gradient); "
-                f"got {self.function!r}."
-            )
+        if not isinstance(self.settings, Mapping) or not all(
+            isinstance(name, str) for name in self.settings
+        ):
+            raise TypeError(f"settings must be values by their names; got {self.settings!r}.")
+        object.__setattr__(self, "settings", dict(self.settings))
+        check_formula(self.function, self.settings)
+        check_flag("batched", self.batched)
+        for name in ("min_reward", "max_reward"):
+            check_number(name, getattr(self, name), finite=False)
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a str; got {self.name!r}.")
         if not self.name:
             name = getattr(self.function, "__name__", "objective").lstrip("_")
             object.__setattr__(self, "name", name + _shown(self.settings))
 
     def __hash__(self) -> int:
-        return hash((self.function, self.name))
+        return hash(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or type(self) is not type(other):
+            return self is other
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.compare)
+        try:
+            return all(own == its for own, its in pairs)
+        except (ValueError, RuntimeError):  # of arrays among the settings
+            return False
 
     def __repr__(self) -> str:
         return self.name
 
     def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Value, and its gradient in the logits: the formula's own, or torch's."""
+        with torch.inference_mode(False):
+            return self.ask(*checked(logits, batch, self.sees_items))
+
+    def ask(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What a call returns, of what is known to be logits and a batch."""
         if not self._value_only:
             found = self.function(logits, batch, **self.settings)
             if isinstance(found, tuple) and len(found) == 2:
-                return found
+                value, gradient = (self._returned(part, logits) for part in found)
+                return value, gradient
             self._value_only[:] = [True]
         with torch.enable_grad():
             logits = logits.detach().requires_grad_()
-            value = self.function(logits, batch, **self.settings)
-            if not isinstance(value, Tensor) or not value.requires_grad:
-                raise ValueError(
-                    f"objective {self.name!r} must return a value that torch can differentiate in "
-                    "the logits, or a value and its gradient in the logits, two tensors; got "
-                    f"{type(value).__name__}."
-                )
-            return value.detach(), torch.autograd.grad(value.sum(), logits)[0]
+            value = self._returned(self.function(logits, batch, **self.settings), logits)
+            slope = None
+            if value.requires_grad:
+                slope = torch.autograd.grad(value.sum(), logits, allow_unused=True)[0]
+        if slope is None:
+            raise ValueError(
+                f"objective {self.name!r} must return {_RETURNS}; got Tensor without gradient."
+            )
+        return value.detach(), slope
+
+    def _returned(self, part: Any, logits: Tensor) -> Tensor:
+        """A value or a gradient in the precision of the logits."""
+        if not isinstance(part, Tensor) or not part.is_floating_point():
+            got = f"Tensor of {part.dtype}" if isinstance(part, Tensor) else type(part).__name__
+            raise ValueError(f"objective {self.name!r} must return {_RETURNS}; got {got}.")
+        return part if part.dtype == logits.dtype else part.to(logits.dtype)
 
     def check_log(self, feedback: BanditFeedback) -> None:
         """Raise ValueError at the first reward that the formula is not made for."""
+        check_feedback(feedback)
         reward = feedback.reward
         outside = (reward < self.min_reward) | (reward > self.max_reward)
         if outside.any():
@@ -84,11 +121,12 @@ class Formula:
             )
 
 
-@dataclass(frozen=True, repr=False, eq=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Objective(Formula):
     """An objective of a policy: one formula, its settings, and what it needs.
 
-    Calling it with logits and a batch gives its value and the gradient of that in the logits.
+    Calling it with logits and a batch gives its value and the gradient of that in the logits, in
+    the precision of these.
 
     Parameters
     ----------
@@ -134,7 +172,18 @@ class Objective(Formula):
     only_logged_item: bool = False
     n_actions: int | None = None
 
-    __hash__ = Formula.__hash__
+    sees_items: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.needs, tuple | list):
+            raise TypeError(f"needs must be a tuple of names of columns; got {self.needs!r}.")
+        for column in self.needs:
+            check_choice("needs", column, CURES)
+        object.__setattr__(self, "needs", tuple(self.needs))
+        check_flag("only_logged_item", self.only_logged_item)
+        if self.n_actions is not None:
+            check_number("n_actions", self.n_actions, Integral, least=1)
 
     def check_log(self, feedback: BanditFeedback) -> None:
         """Raise ValueError if a log lacks what the objective needs, or has other items."""
@@ -150,86 +199,31 @@ class Objective(Formula):
                 f"objective {self.name!r} needs the propensities of clusters, and this log has no "
                 "cluster_pscore. Make it with opl.with_clusters(feedback, cluster)."
             )
+        for name in ("pscore", "cluster_pscore"):
+            column = getattr(feedback, name)
+            if column is not None and column.min() < SMALLEST:
+                row = int(column.argmin())
+                raise ValueError(
+                    f"{name} is too small for single precision: row {row} has {column[row]:.3g}, "
+                    "and its weight would be infinite. Drop such rows, or correct them; "
+                    "feedback.support_report() counts the small ones."
+                )
 
 
-# The library's formulas by their names, with their default settings.
-OBJECTIVES: dict[str, Formula] = {}
-
-
-def objective(**about: Any) -> Callable[[Callable[..., Found]], Objective]:
-    """Decorate a formula without settings: it becomes an `Objective`, found by its name."""
-    return lambda function: register(Objective(function, batched=True, **about))
-
-
-def register(formula: Any) -> Any:
-    """Let a formula be found by its function's name, and documented as its function is."""
-    function = OBJECTIVES.setdefault(formula.name, formula).function
-    for name in ("__doc__", "__module__", "__name__"):
-        object.__setattr__(formula, name, getattr(function, name))
-    object.__setattr__(formula, "__wrapped__", function)
-    function.__qualname__ += ".function"  # where pickle finds it
-    return formula
-
-
-def objective_of_settings(
-    limits: Mapping[str, Mapping[str, Any]], **about: Any
-) -> Callable[[Callable[..., Found]], Callable[..., Objective]]:
-    """Decorate a formula with settings: it becomes a function of them that makes an `Objective`.
-
-    `limits` says for each setting what `check_number` asks of it. If all have defaults, the name
-    alone stands for the objective with these.
-    """
-
-    def decorate(function: Callable[..., Found]) -> Callable[..., Objective]:
-        signature = inspect.signature(function)
-        _, _, *parameters = signature.parameters.values()
-        signature = signature.replace(parameters=parameters, return_annotation="Objective")
-
-        @wraps(function)
-        def make(*args: Any, **kwargs: Any) -> Objective:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            for name, limit in limits.items():
-                check_number(name, bound.arguments[name], **{"kind": Real, **limit})
-            return Objective(function, bound.arguments, batched=True, **about)
-
-        make.__signature__, make.function = signature, function  # type: ignore[attr-defined]
-        function.__qualname__ += ".function"  # where pickle finds it
-        if all(parameter.default is not parameter.empty for parameter in parameters):
-            OBJECTIVES[function.__name__] = make()
-        return make
-
-    return decorate
-
-
-def get_objective(objective: Any) -> Any:
-    """Look up an objective or a regression by name, or wrap a function of one's own.
-
-    Parameters
-    ----------
-    objective : str, Objective, Regression or callable
-        A function is taken for an `Objective` that sees all items, one model at a time.
-
-    Returns
-    -------
-    Objective or Regression
-
-    Raises
-    ------
-    ValueError
-        If it is none of these, or a function of the library that makes objectives of settings.
-    """
-    if isinstance(objective, Formula):
-        return objective
-    if isinstance(objective, str) and objective in OBJECTIVES:
-        return OBJECTIVES[objective]
-    if callable(objective) and not str(objective.__module__).startswith("opl_lib."):
-        return Objective(objective)
-    raise ValueError(
-        f"objective must be one of {sorted(OBJECTIVES)}, an opl.Objective or a function of "
-        f"(logits, batch); got {objective!r}. One with settings is made of them, "
-        "for example opl.clipped_ips(max_weight=5) or opl.mips(cluster)."
-    )
+def check_formula(function: Any, settings: Mapping[str, Any]) -> None:
+    """Raise unless a function takes logits, a batch and some settings."""
+    what = "function must be a formula (logits, batch) -> value, or -> (value, gradient)"
+    if isinstance(function, type):
+        raise TypeError(f"{what}; got the class {function.__name__}: make an object of it first.")
+    if not callable(function):
+        raise TypeError(f"{what}; got {function!r}.")
+    try:
+        inspect.signature(function).bind(None, None, **settings)
+    except TypeError as error:
+        taken = ", ".join(["logits", "batch", *settings])
+        raise TypeError(f"{what}; {function!r} does not take ({taken}): {error}.") from error
+    except ValueError:  # it is compiled, and does not say
+        return
 
 
 def _shown(settings: Mapping[str, Any]) -> str:

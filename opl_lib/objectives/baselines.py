@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-
 import torch
 from torch import Tensor
 
-from .base import OBJECTIVES, Objective, objective
+from .base import Objective
 from .batch import Batch, importance_weights
+from .registry import OBJECTIVES, objective, setting
 
 __all__ = ["baseline_ips", "snips"]
 
@@ -84,9 +82,13 @@ def baseline_ips(baseline: float | str = "gradient") -> Objective:
     >>> opl.baseline_ips(0.5)
     baseline_ips(baseline=0.5)
     """
-    number = isinstance(baseline, Real) and math.isfinite(baseline)
-    if not number and baseline not in ("gradient", "value"):
-        raise ValueError(f"baseline must be a number, 'gradient' or 'value'; got {baseline!r}.")
+    if not isinstance(baseline, str) or baseline not in ("gradient", "value"):
+        try:
+            baseline = setting("baseline", baseline)
+        except ValueError as error:
+            raise ValueError(
+                f"baseline must be a number, 'gradient' or 'value'; got {baseline!r}."
+            ) from error
     settings = {"baseline": baseline}
     return Objective(_baseline_ips, settings, batched=True, only_logged_item=True)
 

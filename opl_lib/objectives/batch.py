@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 # Columns of a batch that a log does not always have, and where to get them.
-_CURES = {
+CURES = {
     "q_hat": "predictions of shape (B, n_actions): pass a reward model",
     "cluster_pscore": "the propensities of clusters: make them with "
     "opl.with_clusters(feedback, cluster)",
@@ -54,7 +58,7 @@ def needed(batch: Batch, column: str) -> Tensor:
     """A column of the batch that an objective cannot do without."""
     values = getattr(batch, column)
     if values is None:
-        raise ValueError(f"this objective needs batch.{column}, {_CURES[column]}.")
+        raise ValueError(f"this objective needs batch.{column}, {CURES[column]}.")
     return values
 
 
@@ -62,3 +66,74 @@ def predictions(batch: Batch) -> tuple[Tensor, Tensor]:
     """q̂ of all items, (B, n_actions), and the residual of the logged ones, (B,)."""
     q_hat = needed(batch, "q_hat")
     return q_hat, batch.reward - q_hat.gather(-1, batch.action[..., None])[..., 0]
+
+
+def checked(scores: Any, batch: Any, of_items: bool) -> tuple[Tensor, Batch]:
+    """Scores and batch in one precision; raise if they are none, or do not belong together.
+
+    Scores are those of all items, the logits, or those of the logged items.
+    """
+    name = "logits" if of_items else "scores"
+    scores = floats(name, scores)
+    if scores.ndim < 1 + of_items:
+        axes = "(B, n_actions)" if of_items else "(B,)"
+        raise ValueError(f"{name} must have shape {axes}; got {tuple(scores.shape)}.")
+    if not isinstance(batch, Batch):
+        raise TypeError(f"batch must be an opl.Batch of tensors; got {type(batch).__name__}.")
+    rounds = scores.shape[:-1] if of_items else scores.shape
+    action = items("batch.action", batch.action, rounds, scores.shape[-1] if of_items else None)
+    columns: dict[str, Tensor] = {}
+    for column in ("reward", "pscore", "q_hat", "cluster_pscore"):
+        values = getattr(batch, column)
+        if values is not None or column in ("reward", "pscore"):
+            shape = scores.shape if column == "q_hat" and of_items else None
+            shape = rounds if column != "q_hat" else shape
+            columns[column] = values = floats(f"batch.{column}", values, shape).to(scores.dtype)
+            _check_finite(f"batch.{column}", values, positive=column.endswith("pscore"))
+    return scores, Batch(action, **columns)
+
+
+def floats(name: str, values: Any, shape: Sequence[int] | None = None) -> Tensor:
+    """A tensor of real numbers, of a shape if that is given, in floating point."""
+    if not isinstance(values, Tensor) or values.is_complex():
+        got = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"{name} must be a torch tensor of real numbers; got {got}.")
+    if shape is not None and values.shape != shape:
+        raise ValueError(f"{name} must have shape {tuple(shape)}; got {tuple(values.shape)}.")
+    values = values.clone() if values.is_inference() else values
+    return values if values.is_floating_point() else values.to(torch.float32)
+
+
+def items(name: str, values: Any, shape: Sequence[int], n_actions: int | None) -> Tensor:
+    """A tensor of item numbers."""
+    whole = isinstance(values, Tensor) and values.dtype in _WHOLE
+    if not whole:
+        got = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"{name} must be a torch tensor of integers; got {got}.")
+    if values.shape != shape:
+        raise ValueError(f"{name} must have shape {tuple(shape)}; got {tuple(values.shape)}.")
+    low, high = _ends(values)
+    if values.numel() and not (low >= 0 and high < (n_actions or math.inf)):
+        raise ValueError(
+            f"{name} must be item numbers of at least 0 and below {n_actions or math.inf}; got "
+            f"{low} to {high}."
+        )
+    return (values.clone() if values.is_inference() else values).long()
+
+
+def _check_finite(name: str, values: Tensor, positive: bool) -> None:
+    low, high = _ends(values)
+    if math.isfinite(low) and math.isfinite(high) and (low > 0 or not positive):
+        return
+    good = values.isfinite() & (values > 0) if positive else values.isfinite()
+    place = tuple(good.logical_not().nonzero()[0].tolist())
+    what = "above 0 and finite" if positive else "finite"
+    raise ValueError(f"{name} must be {what}; at {place} it is {values[place].item()}.")
+
+
+def _ends(values: Tensor) -> tuple[float, float]:
+    """The smallest and the largest number; of none, ones."""
+    if values.numel() == 0:
+        return 1, 1
+    low, high = values.aminmax()
+    return low.item(), high.item()

@@ -6,14 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Objective, get_objective
+from ..checks import check_seed, plain_arithmetic
+from .base import Objective
 from .batch import Batch
+from .registry import get_objective
 
 __all__ = ["check_objective"]
 
 _N_ROUNDS, _N_ACTIONS = 6, 5
 
 
+@plain_arithmetic
 def check_objective(objective: str | Objective, random_state: int = 0) -> None:
     """Raise unless an objective is what it says, on random rounds in double precision.
 
@@ -46,6 +49,7 @@ def check_objective(objective: str | Objective, random_state: int = 0) -> None:
     ValueError: objective ips_downhill: the gradient at round 0, item 0 is ...
     """
     objective = get_objective(objective)
+    check_seed(random_state)
     if not isinstance(objective, Objective):
         raise ValueError(f"objective {objective!r} is a regression, which has no policy gradient.")
     draws = np.random.default_rng(random_state)
@@ -87,6 +91,8 @@ def _ask(
             f"objective {objective}: value and gradient must have shapes {tuple(shape)} and "
             f"{tuple(logits.shape)}; got {tuple(value.shape)} and {tuple(gradient.shape)}."
         )
+    if not (value.isfinite().all() and gradient.isfinite().all()):
+        raise ValueError(f"objective {objective}: value or gradient is not finite.")
     return value, gradient
 
 
@@ -126,7 +132,7 @@ def _two_columns(logits: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
 
 
 def _compare(what: str, found: Tensor, right: Tensor) -> None:
-    off = (found - right).abs() > 1e-6 * (1 + right.abs())
+    off = ~((found - right).abs() <= 1e-6 * (1 + right.abs()))
     if off.any():
         place = tuple(int(i) for i in off.nonzero()[0])
         axes = {1: ("model",), 2: ("round", "item"), 3: ("model", "round", "item")}

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..arrays import integers
 from .base import Objective
 from .batch import Batch, needed, predictions
-from .value import linear_value
+from .value import climb
 
 __all__ = ["mips", "offcem", "potec"]
 
@@ -123,6 +123,8 @@ def potec(cluster: Sequence[int]) -> Objective:
 
 def _clustered(function: Callable, cluster: Sequence[int], needs: tuple[str, ...]) -> Objective:
     labels, number = np.unique(integers("cluster", cluster), return_inverse=True)
+    if len(labels) == 0:
+        raise ValueError("cluster is empty; give one entry an item.")
     return Objective(
         function,
         {"cluster": tuple(number.tolist())},
@@ -134,13 +136,13 @@ def _clustered(function: Callable, cluster: Sequence[int], needs: tuple[str, ...
 
 
 def _mips(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    return linear_value(logits, _over_cluster(logits, batch, batch.reward, _tensor(cluster)))
+    return climb(logits, _over_cluster(logits, batch, batch.reward, _tensor(cluster)))
 
 
 def _offcem(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     q_hat, residual = predictions(batch)
     correction = _over_cluster(logits, batch, residual, _tensor(cluster))
-    return linear_value(logits, q_hat + correction)
+    return climb(logits, q_hat + correction)
 
 
 def _potec(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -150,12 +152,12 @@ def _potec(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tens
     best = q_hat.new_zeros(*q_hat.shape[:-1], max(cluster) + 1)
     best = best.scatter_reduce(-1, place, q_hat, "amax", include_self=False)
     correction = _over_cluster(logits, batch, residual, number)
-    return linear_value(logits, best.gather(-1, place) + correction)
+    return climb(logits, best.gather(-1, place) + correction)
 
 
 @lru_cache(maxsize=64)
 def _tensor(cluster: tuple[int, ...]) -> Tensor:
-    return torch.tensor(cluster)
+    return torch.tensor(cluster, device="cpu")
 
 
 def _over_cluster(logits: Tensor, batch: Batch, reward: Tensor, cluster: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import objective_of_settings
 from .batch import Batch, importance_weights, predictions
+from .registry import objective_of_settings
 
 __all__ = ["dros", "switch_dr"]
 _LIMIT = {"least": 0, "finite": False}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .base import objective_of_settings
 from .batch import Batch, importance_weights
+from .registry import objective_of_settings
 
 __all__ = ["exponential_likelihood", "likelihood"]
 

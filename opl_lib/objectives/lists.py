@@ -7,8 +7,8 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from .base import objective_of_settings
 from .batch import Batch
+from .registry import objective_of_settings
 
 __all__ = ["top_k_ips"]
 
@@ -43,5 +43,5 @@ def top_k_ips(logits: Tensor, batch: Batch, k: int) -> Tensor:
     """
     pi_logged = torch.softmax(logits, dim=-1).gather(-1, batch.action[..., None])[..., 0]
     below_one = pi_logged.clamp(max=1 - torch.finfo(pi_logged.dtype).eps)  # where the slope is 0
-    in_list = -torch.expm1(k * torch.log1p(-below_one))
+    in_list = -torch.expm1(float(k) * torch.log1p(-below_one))
     return (in_list * batch.reward / batch.pscore).mean(dim=-1)

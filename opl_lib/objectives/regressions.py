@@ -6,15 +6,20 @@ logged items, shape (B,), and no other item.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Formula, Found, register
+from ..arrays import mean_and_scale
+from ..logs.feedback import BanditFeedback
+from .base import Formula, Found
 from .batch import Batch
+from .registry import register
 
 __all__ = ["Regression", "mrdr", "regression", "squared_error"]
 
@@ -24,7 +29,40 @@ def identity(scores: Tensor) -> Tensor:
     return scores
 
 
-@dataclass(frozen=True, repr=False, eq=True)
+def log_odds(mean: float) -> float:
+    """The score that predicts a mean of rewards by its sigmoid."""
+    return math.log(mean / (1 - mean))
+
+
+@dataclass(frozen=True)
+class Link:
+    """From the scores of a regression to rewards: ``g(slope · score + offset) · scale + mean``."""
+
+    to_reward: Callable[[Tensor], Tensor] = identity
+    slope: float = 1.0
+    offset: float = 0.0
+    mean: float = 0.0
+    scale: float = 1.0
+    starts_at_mean: bool = False
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Predicted rewards; the scores may be overwritten."""
+        if self.to_reward is identity:
+            scores = scores.double()
+        if (self.slope, self.offset) != (1.0, 0.0):
+            scores = scores * self.slope + self.offset
+        predicted = self.to_reward(scores)
+        return predicted * self.scale + self.mean if self.to_reward is identity else predicted
+
+    def standardise(self, feedback: BanditFeedback) -> BanditFeedback:
+        """The log with the rewards that the scores are to predict."""
+        if self.to_reward is not identity:
+            return feedback
+        reward = (feedback.reward.astype(np.float64) - self.mean) / (self.scale or 1.0)
+        return replace(feedback, reward=reward)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Regression(Formula):
     """A regression of the reward on the score of the logged item.
 
@@ -44,7 +82,12 @@ class Regression(Formula):
     min_reward, max_reward : float
         The rewards that the regression is made for.
     to_reward : callable
-        From scores to predicted rewards; it may overwrite them. By default a score is a reward.
+        From scores to predicted rewards; it may overwrite them. By default a score is a reward, in
+        standard deviations from the mean reward: the function sees rewards in that unit, and what
+        is learned depends neither on the unit nor on the offset of the reward.
+    from_reward : callable, optional
+        From a mean reward to the score that stands for it, where `to_reward` is given: there the
+        predictions start. If not given, they start at a score of 0.
 
     Examples
     --------
@@ -58,17 +101,38 @@ class Regression(Formula):
     """
 
     to_reward: Callable[[Tensor], Tensor] = identity
+    from_reward: Callable[[float], float] | None = None
 
-    __hash__ = Formula.__hash__
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("to_reward", "from_reward"):
+            given = getattr(self, name)
+            if not callable(given) and not (given is None and name == "from_reward"):
+                raise TypeError(f"{name} must be a function; got {given!r}.")
+
+    def link(self, reward: np.ndarray) -> Link:
+        """How scores become rewards such as these: a score of 0 is their mean."""
+        reward = reward.astype(np.float64)
+        if self.to_reward is identity:
+            mean, scale = mean_and_scale(reward)
+            return Link(mean=mean, scale=scale, starts_at_mean=True)
+        if self.from_reward is None:
+            return Link(self.to_reward)
+        # a log without clicks does not say that there are none
+        half = 0.5 / len(reward) * (self.max_reward - self.min_reward)
+        mean = float(np.clip(reward.mean(), self.min_reward + half, self.max_reward - half))
+        return Link(self.to_reward, offset=self.from_reward(mean), starts_at_mean=True)
 
 
 def _regression(**about: Any) -> Callable[[Callable[..., Found]], Regression]:
     return lambda function: register(Regression(function, batched=True, **about))
 
 
-@_regression(to_reward=torch.sigmoid_, min_reward=0.0, max_reward=1.0)
+@_regression(to_reward=torch.sigmoid_, from_reward=log_odds, min_reward=0.0, max_reward=1.0)
 def regression(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Minus the cross-entropy between the reward and ``sigmoid(<u(x), v(a)>)`` of the logged item.
+    """Minus the cross-entropy between the reward and its prediction for the logged item.
+
+    The prediction is ``sigmoid(<u(x), v(a)> + c)``, with ``c`` the log-odds of the mean reward.
 
     Parameters
     ----------
@@ -92,6 +156,8 @@ def regression(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 @_regression()
 def squared_error(scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Minus the mean squared error between the reward and ``<u(x), v(a)>`` of the logged item.
+
+    In learning, in standard deviations from the mean reward.
 
     Parameters
     ----------

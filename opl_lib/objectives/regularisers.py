@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from numbers import Real
 
 import torch
 from torch import Tensor
 
-from ..checks import check_number
-from .base import Found, Objective, get_objective
+from .base import Found, Objective
 from .batch import Batch, importance_weights
+from .registry import get_objective, setting
 
 __all__ = ["regularised"]
 
@@ -70,8 +69,7 @@ def regularised(
     """
     base = get_objective(objective)
     given = {"entropy": entropy, "imitation": imitation, "kl": kl}
-    for name, weight in given.items():
-        check_number(name, weight, Real, least=0)
+    given = {name: setting(name, weight, least=0) for name, weight in given.items()}
     given = {name: weight for name, weight in given.items() if weight > 0}
     if not given:
         raise ValueError("give at least one of entropy, imitation and kl a weight above 0.")

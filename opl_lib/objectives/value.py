@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import objective
-from .batch import Batch, predictions
+from ..checks import check_number
+from .batch import Batch, floats, items, predictions
+from .registry import objective
 
 __all__ = ["dm", "dr", "ips", "linear_value"]
 
@@ -45,7 +46,9 @@ def linear_value(
     Raises
     ------
     ValueError
-        If only one of `action` and `correction` is given.
+        If only one of `action` and `correction` is given, or a shape is another.
+    TypeError
+        If what should be a tensor is none.
 
     Examples
     --------
@@ -57,6 +60,26 @@ def linear_value(
     """
     if (action is None) != (correction is None):
         raise ValueError("give linear_value both action and correction, or neither.")
+    logits = floats("logits", logits)
+    if logits.ndim < 2:
+        raise ValueError(f"logits must have shape (B, n_actions); got {tuple(logits.shape)}.")
+    if isinstance(pseudo_reward, Tensor):
+        pseudo_reward = floats("pseudo_reward", pseudo_reward, logits.shape)
+    else:
+        check_number("pseudo_reward", pseudo_reward)
+    if action is not None:
+        action = items("action", action, logits.shape[:-1], logits.shape[-1])
+        correction = floats("correction", correction, logits.shape[:-1])
+    return climb(logits, pseudo_reward, action, correction)
+
+
+def climb(
+    logits: Tensor,
+    pseudo_reward: Tensor | float,
+    action: Tensor | None = None,
+    correction: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`linear_value` of what is known to be right."""
     # A large catalogue costs what its (B, n_actions) arrays cost: make two, and write into one.
     pi = torch.softmax(logits, dim=-1)
     terms = pi * pseudo_reward
@@ -89,7 +112,7 @@ def ips(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     ----------
     Horvitz and Thompson, JASA 1952; Dudík, Langford and Li, ICML 2011, section 2.
     """
-    return linear_value(logits, 0.0, batch.action, batch.reward / batch.pscore)
+    return climb(logits, 0.0, batch.action, batch.reward / batch.pscore)
 
 
 @objective(needs=("q_hat",), only_logged_item=True)
@@ -111,7 +134,7 @@ def dm(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     ----------
     Dudík, Langford and Li, ICML 2011, section 2.
     """
-    return linear_value(logits, predictions(batch)[0])
+    return climb(logits, predictions(batch)[0])
 
 
 @objective(needs=("q_hat",), only_logged_item=True)
@@ -136,4 +159,4 @@ def dr(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     Dudík, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011, equation 1.
     """
     q_hat, residual = predictions(batch)
-    return linear_value(logits, q_hat, batch.action, residual / batch.pscore)
+    return climb(logits, q_hat, batch.action, residual / batch.pscore)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..arrays import feature_matrix, numbers, row_chunks
+from ..arrays import feature_matrix, first, row_chunks
+from ..checks import plain_arithmetic
 
 
 class ItemIndex:
@@ -19,8 +23,13 @@ class ItemIndex:
     Parameters
     ----------
     embeddings : array of shape (n_actions, dim_embedding)
-        One row an item, for example from `TwoTowerPolicy.embed_items`. It is not copied: leave it
-        as it is.
+        One row an item, for example from `TwoTowerPolicy.embed_items`. The index owns its data: it
+        copies them once, and nobody can write to the copy.
+
+    Raises
+    ------
+    ValueError
+        If `embeddings` are no finite numbers, or there are none.
 
     Examples
     --------
@@ -33,13 +42,18 @@ class ItemIndex:
     """
 
     def __init__(self, embeddings: np.ndarray) -> None:
-        self.embeddings = feature_matrix("embeddings", embeddings)
+        self.embeddings = _floats("embeddings", embeddings)
         if len(self.embeddings) == 0:
             raise ValueError("embeddings has no rows: there is no item to search.")
+        self._tensor = torch.from_numpy(self.embeddings)
+        self.embeddings.flags.writeable = False
         self._twins, self._first = find_twins(self.embeddings)
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.embeddings,)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Inner products with all items.
@@ -52,18 +66,13 @@ class ItemIndex:
         Returns
         -------
         array of shape (n, n_actions)
+
+        Raises
+        ------
+        ValueError
+            If `queries` are no finite numbers or of another size, or a product is not finite.
         """
-        queries = numbers("queries", queries, ndim=2)
-        if queries.shape[1] != self.embeddings.shape[1]:
-            raise ValueError(
-                f"queries must have shape (n, {self.embeddings.shape[1]}); got {queries.shape}."
-            )
-        dtype = np.result_type(queries, self.embeddings)
-        u, v = (torch.from_numpy(np.require(x, dtype, "W")) for x in (queries, self.embeddings))
-        scores = (u @ v.T).numpy()
-        # a matrix product rounds a column by its place, so twins would be told apart by chance
-        scores[:, self._twins] = scores[:, self._first]
-        return scores
+        return inner_products(self, self._queries(queries))
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the best `k` items for each query, best first.
@@ -79,21 +88,72 @@ class ItemIndex:
         items : integer array of shape (n, k)
         scores : array of shape (n, k)
             Their inner products; equal scores are ordered by item number.
+
+        Raises
+        ------
+        ValueError
+            As `scores`, or if `k` is out of range.
         """
-        if not isinstance(k, Integral) or not 1 <= k <= len(self):
+        return best_items(self, self._queries(queries), k)
+
+    def _queries(self, queries: Any) -> np.ndarray:
+        queries = _floats("queries", queries)
+        if queries.shape[1] != self.embeddings.shape[1]:
             raise ValueError(
-                f"k must be an integer in [1, {len(self)}], the number of items; got {k!r}."
+                f"queries must have shape (n, {self.embeddings.shape[1]}); got {queries.shape}."
             )
-        items = np.empty((len(queries), k), dtype=np.int64)
-        scores = np.empty((len(queries), k), dtype=np.result_type(queries, self.embeddings))
-        for rows in row_chunks(len(queries), len(self)):
-            all_scores = self.scores(queries[rows])
-            kth_best = np.partition(all_scores, -k, axis=1)[:, -k, None]
-            for row, candidates in enumerate(all_scores >= kth_best):
-                found = np.flatnonzero(candidates)
-                order = found[np.argsort(-all_scores[row, found], kind="stable")][:k]
-                items[rows.start + row], scores[rows.start + row] = order, all_scores[row, order]
-        return items, scores
+        return queries
+
+
+def inner_products(
+    index: ItemIndex, queries: np.ndarray, first_row: int = 0, name: str = "queries"
+) -> np.ndarray:
+    """Finite scores of queries that are checked; `first_row` and `name` are for messages."""
+    items = index._tensor
+    with plain_torch():
+        u = torch.from_numpy(queries)
+        dtype = torch.promote_types(u.dtype, items.dtype)
+        scores = (u.to(dtype) @ items.to(dtype).T).numpy()
+    if not np.isfinite(scores).all():
+        row, item = first(~np.isfinite(scores))
+        raise ValueError(
+            f"the score of item {item} for row {first_row + row} of {name} is {scores[row, item]}, "
+            f"and must be finite: are {name} or items far from unit scale, or did training diverge?"
+        )
+    # a matrix product rounds a column by its place, so twins would be told apart by chance
+    scores[:, index._twins] = scores[:, index._first]
+    return scores
+
+
+@plain_arithmetic
+def best_items(
+    index: ItemIndex, queries: np.ndarray, k: int, name: str = "queries"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best items for queries that are checked, and their scores; `name` is for messages."""
+    n_queries, n_items = len(queries), len(index)
+    if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k <= n_items:
+        raise ValueError(f"k must be an integer in [1, {n_items}], the number of items; got {k!r}.")
+    items = np.empty((n_queries, k), dtype=np.int64)
+    scores = np.empty((n_queries, k), dtype=np.result_type(queries, index.embeddings))
+    for rows in row_chunks(n_queries, n_items):
+        all_scores = inner_products(index, queries[rows], rows.start, name)
+        kth_best = np.partition(all_scores, -k, axis=1)[:, -k, None]
+        for row, candidates in enumerate(all_scores >= kth_best):
+            found = np.flatnonzero(candidates)
+            order = found[np.argsort(-all_scores[row, found], kind="stable")][:k]
+            items[rows.start + row], scores[rows.start + row] = order, all_scores[row, order]
+    return items, scores
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Let torch calculate in full precision and without gradients, whatever the caller's modes."""
+    with torch.inference_mode():
+        if not torch.is_autocast_enabled("cpu"):
+            yield
+            return
+        with torch.autocast("cpu", enabled=False):
+            yield
 
 
 def find_twins(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -107,3 +167,10 @@ def find_twins(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first = first[number]
     again = first != np.arange(len(first))
     return alike[again], alike[first[again]]
+
+
+def _floats(name: str, values: Any) -> np.ndarray:
+    """A copy of features in a precision that torch multiplies in: single or double."""
+    features = feature_matrix(name, values)
+    with np.errstate(over="ignore"):
+        return features.astype(np.float32 if features.dtype.itemsize <= 4 else np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral
@@ -11,9 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..arrays import feature_matrix
-from ..checks import check_number
-from .index import find_twins
+from ..checks import check_number, check_seed
 
 
 class TwoTower(nn.Module):
@@ -22,8 +21,14 @@ class TwoTower(nn.Module):
     Parameters
     ----------
     context_tower, action_tower : torch.nn.Module
-        Any modules that map features of shape (n, width) to embeddings of shape (n, dim_embedding).
-        The widths of the two towers are free; the embeddings must have the same size.
+        Any modules that map features of shape (n, width) to embeddings of shape (n, dim_embedding),
+        in single precision on the CPU. The widths of the two towers are free; the embeddings must
+        have the same size.
+
+    Raises
+    ------
+    TypeError
+        If a tower is no module.
 
     See Also
     --------
@@ -50,6 +55,12 @@ class TwoTower(nn.Module):
 
     def __init__(self, context_tower: nn.Module, action_tower: nn.Module) -> None:
         super().__init__()
+        for name, tower in (("context_tower", context_tower), ("action_tower", action_tower)):
+            if not isinstance(tower, nn.Module):
+                raise TypeError(
+                    f"{name} must be a torch.nn.Module, an object and not a class, such as "
+                    f"torch.nn.Linear(3, 8); got {tower!r}."
+                )
         self.context_tower = context_tower
         self.action_tower = action_tower
         self.mlp_settings: dict | None = None
@@ -74,40 +85,105 @@ class TwoTower(nn.Module):
         dim_embedding : int
             Size of the shared space.
         random_state : int, optional
-            Fixes the initial weights without touching torch's global generator.
+            Fixes the initial weights, in any thread. Torch's global generator is not used.
 
         Returns
         -------
         TwoTower
+
+        Raises
+        ------
+        ValueError
+            If a width is no integer of at least 1, or the towers do not fit into memory.
+        TypeError
+            If `hidden` is no sequence.
         """
         settings: dict[str, Any] = {
             "dim_context": dim_context,
             "dim_action_context": dim_action_context,
             "dim_embedding": dim_embedding,
         }
+        hidden = hidden.tolist() if isinstance(hidden, np.ndarray) else hidden
+        if isinstance(hidden, str | bytes) or not isinstance(hidden, Sequence):
+            raise TypeError(f"hidden must be a sequence of integers, as (100, 50); got {hidden!r}.")
         layers = {f"hidden[{layer}]": width for layer, width in enumerate(hidden)}
         for name, width in {**settings, **layers}.items():
             check_number(name, width, Integral, least=1)
+        check_seed(random_state, optional=True)
         # numbers of one's own: a numpy integer could not be read from a file
         settings = {name: int(width) for name, width in settings.items()}
-        hidden, dim_embedding = [int(width) for width in hidden], settings["dim_embedding"]
-        with torch.random.fork_rng(devices=[]):
-            if random_state is not None:
-                torch.manual_seed(random_state)
-            model = cls(
-                _mlp([settings["dim_context"], *hidden, dim_embedding]),
-                _mlp([settings["dim_action_context"], *hidden, dim_embedding]),
-            )
-        model.mlp_settings = {**settings, "hidden": hidden}
+        settings["hidden"] = [int(width) for width in hidden]
+        generator = torch.Generator()
+        generator.seed() if random_state is None else generator.manual_seed(int(random_state))
+        model = cls(*(_mlp(widths, generator) for widths in mlp_widths(settings)))
+        model.mlp_settings = settings
         return model
 
     def forward(self, context: Tensor, action_context: Tensor) -> Tensor:
         """Inner products of every context with every item: (n, d_x), (m, d_a) -> (n, m)."""
+        _check_tensor("context", context, self.context_tower)
+        _check_tensor("action_context", action_context, self.action_tower)
         return self.context_tower(context) @ self.action_tower(action_context).T
 
 
+def mlp_widths(settings: dict[str, Any]) -> list[list[int]]:
+    """The widths of the layers of both towers."""
+    between = [*settings["hidden"], settings["dim_embedding"]]
+    return [[settings["dim_context"], *between], [settings["dim_action_context"], *between]]
+
+
+def first_layer(tower: nn.Module) -> nn.Linear | None:
+    """The layer that takes the features, if it is one that says how many it takes."""
+    while isinstance(tower, nn.Sequential) and len(tower):
+        tower = tower[0]
+    return tower if isinstance(tower, nn.Linear) else None
+
+
+def _check_tensor(name: str, features: Any, tower: nn.Module) -> None:
+    if not isinstance(features, Tensor):
+        raise TypeError(
+            f"{name} must be a tensor; got {type(features).__name__}. Arrays are for the methods "
+            "of TwoTowerPolicy."
+        )
+    layer = first_layer(tower)
+    if layer and (
+        features.shape[1:] != (layer.in_features,) or features.dtype != layer.weight.dtype
+    ):
+        raise ValueError(
+            f"{name} must be a tensor of shape (n, {layer.in_features}) and dtype "
+            f"{layer.weight.dtype}; got {tuple(features.shape)} and {features.dtype}."
+        )
+
+
+class _NotStarted(nn.Linear):
+    """A layer without weights yet: torch would draw them by its global generator."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+def _mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+    """Layers as `torch.nn.Linear` starts them, by a generator of their own."""
+    layers: list[nn.Module] = []
+    with torch.inference_mode(False):
+        for width_in, width_out in pairwise(widths):
+            try:
+                layer = _NotStarted(width_in, width_out, device="cpu", dtype=torch.float32)
+            except (RuntimeError, TypeError, MemoryError) as error:
+                raise ValueError(
+                    f"a layer from {width_in} to {width_out} units does not fit into memory: "
+                    "choose a smaller hidden=…, dim_embedding=… or number of features."
+                ) from error
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+            bound = 1 / math.sqrt(width_in)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+            layer.__class__ = nn.Linear  # type: ignore[assignment]
+            layers += [layer, nn.ELU()]
+    return nn.Sequential(*layers[:-1])
+
+
 def check_towers(towers: Any) -> None:
-    """Raise unless this is a `TwoTower` that scores as one, by its towers' inner products."""
+    """Raise unless this is a `TwoTower` that can be called, and scores by its towers alone."""
     if not isinstance(towers, TwoTower):
         raise TypeError(f"towers must be a TwoTower; got {type(towers).__name__}.")
     if getattr(towers.forward, "__func__", None) is not TwoTower.forward:
@@ -116,45 +192,18 @@ def check_towers(towers: Any) -> None:
             "the towers are. Move what it does into context_tower and action_tower, and leave "
             "forward as it is."
         )
-
-
-def embed(towers: TwoTower, name: str, features: Any) -> np.ndarray:
-    """What the tower for `name`, "context" or "action_context", makes of features: (n, size)."""
-    features = feature_matrix(name, np.array(features, dtype=np.float32))
-    if len(features) == 0 and name == "action_context":
-        raise ValueError("action_context has no rows: there is no item to show.")
-    expected = (towers.mlp_settings or {}).get(f"dim_{name}", features.shape[1])
-    if features.shape[1] != expected:
-        raise ValueError(
-            f"{name} has {features.shape[1]} features, but this policy was made for {expected};"
-            " encode new data exactly as the training log was encoded."
-        )
-    tower = towers.context_tower if name == "context" else towers.action_tower
-    modes = {module: module.training for module in tower.modules()}
-    tower.eval()
-    try:
-        with torch.inference_mode():
-            embedded = tower(torch.from_numpy(features)).numpy()
-    finally:
-        for module, mode in modes.items():  # parts that were frozen stay so
-            module.training = mode
-    if not np.isfinite(embedded).all():
-        row = int(np.argmin(np.isfinite(embedded).all(axis=1)))
-        raise ValueError(
-            f"the towers have no finite embedding for row {row} of {name}: are features far from "
-            "unit scale, or did training diverge?"
-        )
-    # a tower rounds a row by its place, so items that look the same would be told apart
-    if name == "action_context":
-        twins, first = find_twins(features)
-        if len(twins):
-            embedded = embedded.copy()  # it may be a weight of the tower
-            embedded[twins] = embedded[first]
-    return embedded
-
-
-def _mlp(widths: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width_in, width_out in pairwise(widths):
-        layers += [nn.Linear(width_in, width_out), nn.ELU()]
-    return nn.Sequential(*layers[:-1])
+    for name, weights in towers.named_parameters():
+        if isinstance(weights, nn.UninitializedParameter):
+            raise ValueError(f"towers: {name} has no size yet. Call the towers on features first.")
+        if weights.device.type != "cpu":
+            raise ValueError(f"towers: {name} is on {weights.device}. Move it: towers.cpu().")
+        if weights.dtype != torch.float32 and (weights.is_floating_point() or weights.is_complex()):
+            raise ValueError(
+                f"towers: {name} is of dtype {weights.dtype}, and must be of single precision. "
+                "Convert it: towers.float()."
+            )
+        if not torch.isfinite(weights).all():
+            raise ValueError(
+                f"towers: {name} has weights that are not finite. Did training diverge? Fit them "
+                "again on finite features, at a lower learning rate."
+            )

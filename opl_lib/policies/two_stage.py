@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..arrays import integers
+from ..arrays import feature_matrix, integers, read_only
+from ..checks import plain_arithmetic
 from ..logs.clusters import check_clusters
 from ..protocols import (
     HasTemperature,
@@ -21,7 +22,7 @@ from ..protocols import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TwoStagePolicy:
     """Draw a cluster from a policy, and show its item with the largest predicted reward.
 
@@ -32,7 +33,7 @@ class TwoStagePolicy:
     reward_model : reward model
         Fitted; with ``predict_reward(context, action_context)``.
     cluster : sequence of int, of length n_actions
-        Cluster of every item.
+        Cluster of every item; it is copied.
 
     Raises
     ------
@@ -54,8 +55,9 @@ class TwoStagePolicy:
     def __post_init__(self) -> None:
         policy_function(self.policy)
         reward_function(self.reward_model)
-        integers("cluster", self.cluster)
+        object.__setattr__(self, "cluster", read_only(integers("cluster", self.cluster)))
 
+    @plain_arithmetic
     def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Probabilities of all items, above 0 for one item a cluster.
 
@@ -73,8 +75,12 @@ class TwoStagePolicy:
         Raises
         ------
         ValueError
-            If `cluster` is not one integer an item of `action_context`.
+            If `cluster` is not one integer an item of `action_context`, or a stage does not return
+            what it should.
         """
+        feature_matrix("context", context)
+        if len(feature_matrix("action_context", action_context)) == 0:
+            raise ValueError("action_context has no rows: there is no item to show.")
         cluster = check_clusters(self.cluster, len(action_context))
         pi = action_probabilities(self.policy, context, action_context)
         q_hat = reward_predictions(self.reward_model, context, action_context)
@@ -107,4 +113,5 @@ class TwoStagePolicy:
 
     def for_items(self, action_context: np.ndarray) -> TwoStagePolicy:
         """The same policy, whose first stage has encoded these items once, if it can do so."""
+        check_clusters(self.cluster, len(feature_matrix("action_context", action_context)))
         return replace(self, policy=for_items(self.policy, action_context))

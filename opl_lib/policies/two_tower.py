@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import pickle
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,12 @@ import torch
 from torch import Tensor
 
 from ..arrays import row_chunks
-from ..checks import MIN_TEMPERATURE, check_number
-from .index import ItemIndex
-from .towers import TwoTower, check_towers, embed
-
-_FORMAT = "opl_lib.TwoTowerPolicy 1"
+from ..checks import MIN_TEMPERATURE, check_number, check_seed, plain_arithmetic
+from ..files import as_path
+from .encode import embed, embed_queries, single_features
+from .index import ItemIndex, best_items, inner_products
+from .policy_file import read_policy, write_policy
+from .towers import TwoTower, check_towers
 
 
 class TwoTowerPolicy:
@@ -48,20 +47,36 @@ class TwoTowerPolicy:
 
     def __init__(self, towers: TwoTower, temperature: float = 1.0) -> None:
         check_towers(towers)
-        check_number("temperature", temperature, Real, least=0)
-        if temperature > 0:
-            check_number("temperature", temperature, Real, least=MIN_TEMPERATURE)
-        self.towers = towers
-        self.temperature = float(temperature)
+        self._towers = towers
+        self.temperature = temperature
         self._encoded: tuple[Any, ItemIndex] | None = None
 
     def __repr__(self) -> str:
         n_weights = sum(p.numel() for p in self.towers.parameters())
         return f"TwoTowerPolicy({n_weights:,} weights, temperature={self.temperature:g})"
 
+    @property
+    def towers(self) -> TwoTower:
+        """The towers, which are not exchanged for others: make another policy of those."""
+        return self._towers
+
+    @property
+    def temperature(self) -> float:
+        """Large is nearly uniform, 0 is greedy."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, temperature: float) -> None:
+        check_number("temperature", temperature, Real, least=0)
+        if temperature > 0:
+            check_number("temperature", temperature, Real, least=MIN_TEMPERATURE)
+        self._temperature = float(temperature)
+
     def at_temperature(self, temperature: float) -> TwoTowerPolicy:
         """The same towers served at another temperature; 0 is greedy."""
-        return TwoTowerPolicy(self.towers, temperature)
+        other = copy.copy(self)
+        other.temperature, other._encoded = temperature, None
+        return other
 
     def for_items(self, action_context: np.ndarray) -> TwoTowerPolicy:
         """The same policy with some items encoded once, ahead of time.
@@ -70,11 +85,8 @@ class TwoTowerPolicy:
         ----------
         action_context : array of shape (n_actions, dim_action_context)
             Every call that passes this very array uses the embeddings of now, whatever becomes of
-            its values or of the weights; calls with another array encode it as usual.
-
-        Returns
-        -------
-        TwoTowerPolicy
+            its values or of the weights: make another array of items that change. Calls with
+            another array encode it as usual.
         """
         served = copy.copy(self)
         served._encoded = (action_context, self._index(action_context))
@@ -93,15 +105,16 @@ class TwoTowerPolicy:
         float64 array of shape (n, n_actions)
             Rows sum to 1.
         """
+        scores = self._scores(context, action_context)
         if self.temperature == 0:
-            pi = np.zeros((len(context), len(action_context)))
-            pi[np.arange(len(pi)), self.greedy(context, action_context)] = 1
+            pi = np.zeros(scores.shape)
+            pi[np.arange(len(pi)), scores.argmax(axis=1)] = 1
             return pi
-        return torch.softmax(self._logits(context, action_context), dim=1).numpy()
+        return torch.softmax(self._logits(scores), dim=1).numpy()
 
     def scores(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Inner products ``<u(x), v(a)>``, without the temperature: (n, n_actions)."""
-        return self._index(action_context).scores(self.embed_context(context))
+        return self._scores(context, action_context)
 
     def greedy(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """The item with the largest inner product for each context: integer array of shape (n,)."""
@@ -120,8 +133,10 @@ class TwoTowerPolicy:
         -------
         integer array of shape (n, k)
         """
-        return self._index(action_context).search(self.embed_context(context), k)[0]
+        queries, index = self._embedded(context, action_context)
+        return best_items(index, queries, k, "context")[0]
 
+    @plain_arithmetic
     def sample(
         self, context: np.ndarray, action_context: np.ndarray, random_state: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -145,26 +160,27 @@ class TwoTowerPolicy:
         pscore : array of shape (n,)
             ``π(action|x)``, to be logged with the action.
         """
-        rng = np.random.default_rng(random_state)
-        action, pscore = np.empty(len(context), dtype=np.int64), np.ones(len(context))
+        check_seed(random_state, optional=True)
+        context, rng = single_features("context", context), np.random.default_rng(random_state)
         served = self.for_items(action_context)
+        action, pscore = np.empty(len(context), dtype=np.int64), np.ones(len(context))
         for rows in row_chunks(len(context), len(action_context)):
+            scores = served._scores(context[rows], action_context, rows.start)
             if self.temperature == 0:
-                action[rows] = served.greedy(context[rows], action_context)
+                action[rows] = scores.argmax(axis=1)
                 continue
-            logits = served._logits(context[rows], action_context)
-            log_pi = torch.log_softmax(logits, dim=1).numpy()
+            log_pi = torch.log_softmax(self._logits(scores), dim=1).numpy()
             action[rows] = (log_pi + rng.gumbel(size=log_pi.shape)).argmax(axis=1)
             pscore[rows] = np.exp(log_pi[np.arange(len(log_pi)), action[rows]])
         return action, pscore
 
     def embed_context(self, context: np.ndarray) -> np.ndarray:
         """Context embeddings ``u(x)``: (n, d_x) -> (n, dim_embedding)."""
-        return embed(self.towers, "context", context)
+        return embed(self.towers, "context", context).copy()
 
     def embed_items(self, action_context: np.ndarray) -> np.ndarray:
-        """Item embeddings ``v(a)``: (n_actions, d_a) -> (n_actions, dim_embedding)."""
-        return self._index(action_context).embeddings
+        """Item embeddings ``v(a)``, a copy: (n_actions, d_a) -> (n_actions, dim_embedding)."""
+        return self._index(action_context).embeddings.copy()
 
     def to_obp(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Probabilities in the shape of ``obp``'s `action_dist`: (n, n_actions, 1)."""
@@ -176,22 +192,17 @@ class TwoTowerPolicy:
         Parameters
         ----------
         path : str or Path
-            Any file name; an existing file is replaced only when the new one is complete.
+            Any file name; an existing file is replaced only when the new one is complete. It keeps
+            its mode, and a symbolic link still points to it. Several may save to one path at once.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        ValueError
+            If weights are not finite.
         """
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        weights = {name: tensor.clone() for name, tensor in self.towers.state_dict().items()}
-        content = {
-            "format": _FORMAT,
-            "temperature": self.temperature,
-            "mlp": self.towers.mlp_settings,
-            "weights": weights,
-        }
-        try:
-            torch.save(content, partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_policy(as_path("path", path), self.towers, self.temperature)
 
     @classmethod
     def load(cls, path: str | Path, towers: TwoTower | None = None) -> TwoTowerPolicy:
@@ -211,30 +222,28 @@ class TwoTowerPolicy:
         Raises
         ------
         ValueError
-            If the file was not written by `save`, does not say how to build the towers and no
-            `towers` are given, or holds the weights of another architecture.
+            If the file was not written by `save` or was changed since, as a checksum tells; if it
+            does not say how to build the towers and no `towers` are given; or if it holds the
+            weights of another architecture.
+        OSError
+            If the file cannot be read.
         """
-        try:
-            content = torch.load(path, weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-            raise ValueError(f"{path} was not written by TwoTowerPolicy.save.") from error
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise ValueError(f"{path} was not written by TwoTowerPolicy.save.")
-        if towers is None and content["mlp"] is None:
-            raise ValueError(
-                f"{path} was saved from towers of your own: pass an untrained copy as towers=…"
-            )
-        towers = TwoTower.mlp(**content["mlp"]) if towers is None else copy.deepcopy(towers)
-        try:
-            towers.load_state_dict(content["weights"])
-        except RuntimeError as error:
-            raise ValueError(f"{path} holds the weights of other towers than these.") from error
-        return cls(towers, content["temperature"])
+        return read_policy(as_path("path", path), towers, cls)
 
-    def _logits(self, context: np.ndarray, action_context: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.scores(context, action_context)).double() / self.temperature
+    def _scores(self, context: Any, action_context: Any, first_row: int = 0) -> np.ndarray:
+        queries, index = self._embedded(context, action_context, first_row)
+        return inner_products(index, queries, first_row, "context")
 
-    def _index(self, action_context: np.ndarray) -> ItemIndex:
+    def _logits(self, scores: np.ndarray) -> Tensor:
+        return torch.from_numpy(scores).double() / self.temperature
+
+    def _embedded(
+        self, context: Any, action_context: Any, first_row: int = 0
+    ) -> tuple[np.ndarray, ItemIndex]:
+        index = self._index(action_context)
+        return embed_queries(self.towers, context, index, first_row), index
+
+    def _index(self, action_context: Any) -> ItemIndex:
         if self._encoded is not None and action_context is self._encoded[0]:
             return self._encoded[1]
         return ItemIndex(embed(self.towers, "action_context", action_context))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, TypeGuard
 
 import numpy as np
 
-from ..checks import check_number
+from ..arrays import numbers
+from ..checks import MAX_SEED, MIN_TEMPERATURE, check_number
 from ..evaluation.estimators import Estimator
 from ..learning.learner import fit_many
 from ..learning.regressor import TwoTowerRegressor
@@ -22,8 +22,10 @@ from ..protocols import (
     PolicyLike,
     PredictsReward,
     RewardModel,
+    policy_function,
+    takes,
 )
-from .judge import LOGGING
+from .judge import LOGGING, check_alike
 
 Parts = tuple[BanditFeedback, BanditFeedback, BanditFeedback]
 
@@ -35,12 +37,7 @@ def fit_all(
     to_fit: BanditFeedback,
 ) -> tuple[dict[str, PolicyLike], PredictsReward | None]:
     """Copies of all that learns, fitted side by side: every candidate's policy, and q̂."""
-    if not isinstance(reward_model, RewardModel | None):
-        raise TypeError(
-            "reward_model must have fit(feedback) and predict_reward(context, action_context); got "
-            f"{type(reward_model).__name__}. Wrap a scikit-learn estimator in "
-            "opl.SklearnRewardModel, a model that is fitted already in opl.FittedRewardModel."
-        )
+    check_reward_model(reward_model)
     learners = {
         name: copy.deepcopy(candidate)
         for name, candidate in candidates.items()
@@ -101,20 +98,22 @@ def parts(
                 "feedback must be one log or three, to fit, select and report on; "
                 f"got {len(feedback)}."
             )
-        for log in feedback:
-            check_feedback(log)
+        for number, log in enumerate(feedback):
+            check_feedback(log, f"feedback[{number}]")
+        check_alike({f"feedback[{number}]": log for number, log in enumerate(feedback)})
         to_fit, to_select, to_report = feedback
         return to_fit, to_select, to_report
     check_feedback(feedback)
-    shares = np.asarray(fractions, dtype=float)
+    shares = numbers("fractions", fractions, ndim=1)
     if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-9:
         raise ValueError(
             f"fractions must be three shares above 0 with sum 1, such as (0.5, 0.25, 0.25); "
             f"got {fractions!r}."
         )
-    _, selection, report = shares
+    _, selection, report = (float(share) for share in shares)
     to_fit, held_out = feedback.split(selection + report, random_state)
-    return to_fit, *held_out.split(report / (selection + report), random_state + 1)
+    second_seed = (int(random_state) + 1) % (MAX_SEED + 1)
+    return to_fit, *held_out.split(report / (selection + report), second_seed)
 
 
 def check_candidates(candidates: Any) -> None:
@@ -128,20 +127,54 @@ def check_candidates(candidates: Any) -> None:
             raise ValueError(f"candidates must have names that are strings; got {name!r}.")
         if name == LOGGING:
             raise ValueError("'logging' is the policy that made the log; rename the candidate.")
+        if isinstance(candidate, type):
+            raise TypeError(
+                f"candidate {name!r} is the class {candidate.__name__}: make an object of it first."
+            )
+        what = "is neither a learner with fit(feedback) nor a policy"
         if not (isinstance(candidate, Learner | Policy) or callable(candidate)):
             raise TypeError(
-                f"candidate {name!r} is neither a learner with fit(feedback) nor a policy with "
+                f"candidate {name!r} {what} with "
                 f"predict_proba(context, action_context); got {type(candidate).__name__}."
             )
+        if not isinstance(candidate, Learner):
+            try:
+                policy_function(candidate)
+            except TypeError as error:
+                raise TypeError(f"candidate {name!r} {what}: {error}") from error
+        elif not takes(candidate.fit, 1):
+            raise TypeError(
+                f"candidate {name!r} {what}: the fit of {type(candidate).__name__} does not take "
+                "a log alone. Of a fitted classifier of contexts whose classes are all items, in "
+                "order: lambda context, action_context: model.predict_proba(context)."
+            )
+
+
+def check_reward_model(reward_model: Any) -> None:
+    """Raise unless it is a reward model that can be fitted, or None."""
+    what = "reward_model must have fit(feedback) and predict_reward(context, action_context); got "
+    if isinstance(reward_model, type):
+        raise TypeError(f"{what}the class {reward_model.__name__}: make an object of it first.")
+    if not isinstance(reward_model, RewardModel | None):
+        raise TypeError(
+            f"{what}{type(reward_model).__name__}. Wrap a scikit-learn estimator in "
+            "opl.SklearnRewardModel, a model that is fitted already in opl.FittedRewardModel."
+        )
 
 
 def check_temperatures(temperatures: Any) -> tuple[float, ...]:
     if temperatures is None:
         return ()
-    if not isinstance(temperatures, Sequence | np.ndarray) or len(temperatures) == 0:
+    is_list = isinstance(temperatures, Sequence) and not isinstance(temperatures, str)
+    is_array = hasattr(temperatures, "__array__") and np.ndim(temperatures) == 1
+    if not (is_list or is_array) or len(temperatures) == 0:
         raise ValueError(
             f"temperatures must be a sequence such as [1, 0], or None; got {temperatures!r}."
         )
     for number, tau in enumerate(temperatures):
-        check_number(f"temperatures[{number}]", tau, Real, least=0)
+        check_number(f"temperatures[{number}]", tau, least=0)
+        if 0 < tau < MIN_TEMPERATURE:
+            raise ValueError(
+                f"temperatures[{number}] must be at least {MIN_TEMPERATURE}, or 0; got {tau!r}."
+            )
     return tuple(dict.fromkeys(float(tau) for tau in temperatures))

@@ -6,19 +6,20 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
-from ..checks import check_number, warn_user
+from ..checks import check_number, check_seed, warn_user
 from ..evaluation.estimators import Estimator, as_estimator
 from ..evaluation.intervals import Interval
 from ..evaluation.terms import policy_terms
-from ..learning.fit import StopFit
+from ..learning.fit import StopFit, check_callback
 from ..learning.learner import OffPolicyLearner
 from ..learning.regressor import TwoTowerRegressor
 from ..logs.feedback import BanditFeedback, check_feedback
-from ..protocols import Learner, PredictsReward, RewardModel
-from .judge import MIN_ESS, Judge
+from ..protocols import Learner, PredictsReward, RewardModel, takes
+from .candidates import check_reward_model
+from .judge import MIN_ESS, Judge, check_alike
 from .watch import PolicyWarning
 
 _LEARNED = ("policy_", "best_epoch_", "learner_", "history_")
@@ -105,13 +106,19 @@ class EarlyStopping:
     random_state: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.learner, Learner):
-            raise TypeError(
-                "learner must be an OffPolicyLearner, not yet fitted; "
-                f"got {type(self.learner).__name__}."
-            )
-        is_log = isinstance(self.held_out, BanditFeedback)
-        if not is_log and not (isinstance(self.held_out, float) and 0 < self.held_out < 1):
+        self.check()
+
+    def check(self) -> None:
+        """Raise if a setting is out of range: when it is made, and in `fit` once more."""
+        learner, what = self.learner, "learner must be an OffPolicyLearner, not yet fitted; got "
+        if isinstance(learner, type):
+            raise TypeError(f"{what}the class {learner.__name__}: make an object of it first.")
+        if not isinstance(learner, Learner) or not takes(learner.fit, 1, "callback"):
+            raise TypeError(f"{what}{type(learner).__name__}.")
+        share: Any = self.held_out
+        is_number = isinstance(share, Real) and not isinstance(share, bool)
+        is_share = is_number and 0 < share < 1
+        if not is_share and not isinstance(share, BanditFeedback):
             raise ValueError(
                 "held_out must be a share of the rounds in (0, 1), or a log; "
                 f"got {self.held_out!r}."
@@ -119,7 +126,8 @@ class EarlyStopping:
         self._judge()
         if self.patience is not None:
             check_number("patience", self.patience, Integral, least=1)
-        check_number("random_state", self.random_state, Integral, least=0)
+        check_seed(self.random_state)
+        check_reward_model(self.reward_model)
 
     def fit(
         self,
@@ -142,6 +150,10 @@ class EarlyStopping:
         check_feedback(feedback)
         for name in _LEARNED:
             self.__dict__.pop(name, None)
+        check_callback(callback)
+        self.check()
+        if isinstance(self.held_out, BanditFeedback):
+            check_alike({"feedback": feedback, "held_out": self.held_out})
         to_fit, to_judge = self._parts(feedback)
         judge, q_hat = self._judge(), self._reward_model(to_fit)
         judge.check(1, to_judge.units)
@@ -152,11 +164,17 @@ class EarlyStopping:
 
         def look(policy: Any) -> dict[str, float]:
             nonlocal best, reason
-            numbers, stopped = {}, False
+            found, stopped = None, False
             try:
-                numbers = dict(callback(policy) or {}) if callback is not None else {}
+                found = callback(policy) if callback is not None else None
             except StopFit:
                 stopped = True
+            if not isinstance(found, Mapping | None):
+                raise TypeError(
+                    "a callback must return None or a dictionary of numbers by their names; "
+                    f"got {type(found).__name__}."
+                )
+            numbers = dict(found or {})
             if "held_out" in numbers:
                 raise ValueError("'held_out' is what history_ calls the bound; rename the number.")
             row, reason = judge.row(policy_terms(policy, to_judge, q_hat))
@@ -196,11 +214,13 @@ class EarlyStopping:
         if not as_estimator(self.estimator).needs_reward_model:
             return None
         if self.reward_model is not None:
-            return copy.deepcopy(self.reward_model).fit(to_fit)
+            model = copy.deepcopy(self.reward_model)
+            model.fit(to_fit)
+            return model
         is_ours = isinstance(self.learner, OffPolicyLearner)
         return TwoTowerRegressor(progress=self.learner.progress if is_ours else None).fit(to_fit)
 
     def _parts(self, feedback: BanditFeedback) -> tuple[BanditFeedback, BanditFeedback]:
         if isinstance(self.held_out, BanditFeedback):
             return feedback, self.held_out
-        return feedback.split(self.held_out, self.random_state)
+        return feedback.split(float(self.held_out), self.random_state)

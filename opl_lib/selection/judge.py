@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,8 @@ class Judge:
                 "say."
             )
         check_confidence(self.confidence)
-        check_number("min_ess", self.min_ess, Real, least=0)
+        check_number("min_ess", self.min_ess, least=0)
+        object.__setattr__(self, "confidence", float(self.confidence))
 
     def check(self, n_candidates: int, units: Units) -> None:
         """Raise unless so many can be judged on rounds like these: to be asked before any fit."""
@@ -109,6 +110,24 @@ class Judge:
         if math.isnan(bound):
             return "the bound is not a number. Let more rounds judge, or take estimator='ips'"
         return ""
+
+
+def check_alike(logs: Mapping[str, BanditFeedback]) -> None:
+    """Raise unless logs have the same items, and contexts of the same features."""
+    (first, log), *others = logs.items()
+    for name, other in others:
+        for columns in ("dim_context", "n_actions", "dim_action_context"):
+            ours, theirs = getattr(log, columns), getattr(other, columns)
+            if ours != theirs:
+                raise ValueError(
+                    f"{name} has {columns} = {theirs} but {first} has {ours}: both need the same "
+                    "context features, and the action_context of all items."
+                )
+        if not np.array_equal(log.action_context, other.action_context):
+            raise ValueError(
+                f"{name} has another action_context than {first}: encode the items of all logs "
+                "together, in one order."
+            )
 
 
 def _logging_terms(feedback: BanditFeedback) -> Terms:

@@ -6,17 +6,20 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_number
-from ..logs.feedback import BanditFeedback
+from ..checks import MAX_SEED, check_flag, check_number, check_seed, plain_arithmetic
+from ..logs.feedback import BanditFeedback, check_feedback
 from ..progress import progress_bar
-from ..protocols import KnownWorld
+from ..protocols import KnownWorld, takes
 from .judge import LOGGING
 from .select import Selection
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_CHOOSE = "a function from a log to a Selection, such as lambda log: opl.select(candidates, log)"
 
+
+@plain_arithmetic
 def rehearse(
     choose: Callable[[BanditFeedback], Selection],
     world: KnownWorld,
@@ -66,19 +69,27 @@ def rehearse(
     """
     import pandas as pd
 
-    if not callable(choose):
+    if not callable(choose) or not takes(choose, 1):
+        raise TypeError(f"choose must be {_CHOOSE}; got {type(choose).__name__}.")
+    if isinstance(world, type) or not isinstance(world, KnownWorld):
         raise TypeError(
-            "choose must be a function from a log to a Selection, such as "
-            f"lambda log: opl.select(candidates, log); got {type(choose).__name__}."
+            "world must have sample(n_rounds, random_state), policy_value(policy) and "
+            f"logging_policy, as a SyntheticWorld has; got {world!r}."
         )
+    check_flag("progress", False if progress is None else progress)
     check_number("n_rounds", n_rounds, Integral, least=1)
     check_number("n_logs", n_logs, Integral, least=1)
-    check_number("random_state", random_state, Integral, least=0)
+    check_seed(random_state)
     logging_value = world.policy_value(world.logging_policy)
     rows = []
     with progress_bar("rehearse", n_logs, progress) as bar:
         for k in range(n_logs):
-            selection = choose(world.sample(n_rounds, random_state=random_state + k))
+            seed = (int(random_state) + k) % (MAX_SEED + 1)
+            log = world.sample(n_rounds, random_state=seed)
+            check_feedback(log, "what sample of the world returned")
+            selection = choose(log)
+            if not isinstance(selection, Selection):
+                raise TypeError(f"choose must be {_CHOOSE}; it returned {selection!r}.")
             rows.append(outcome(selection, world, logging_value))
             bar.update()
     return pd.DataFrame(rows)

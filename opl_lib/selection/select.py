@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import check_flag, plain_arithmetic
 from ..evaluation.estimators import Estimator, as_estimator
 from ..evaluation.intervals import Interval
 from ..evaluation.terms import policy_terms
@@ -93,6 +94,7 @@ class Selection:
         return "\n".join(lines)
 
 
+@plain_arithmetic
 def select(
     candidates: Mapping[str, Learner | PolicyLike],
     feedback: BanditFeedback | Sequence[BanditFeedback],
@@ -202,6 +204,7 @@ def select(
     check_candidates(candidates)
     taus = check_temperatures(temperatures)
     how = Interval(interval, reward_range, max_weight, random_state)
+    check_flag("progress", False if progress is None else progress)
     judge = Judge(as_estimator(estimator), confidence, min_ess, how)
     to_fit, to_select, to_report = parts(feedback, fractions, random_state)
     n_most = most_policies(candidates, taus)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..checks import check_number, warn_user
+from ..checks import check_number, check_seed, plain_arithmetic, warn_user
 from ..evaluation.estimators import Estimator, as_estimator
 from ..evaluation.terms import policy_terms
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..logs.support import weight_diagnostics
-from ..protocols import PolicyLike, PredictsReward, for_items
+from ..protocols import PolicyLike, PredictsReward, for_items, reward_function
 from .findings import Recorder, effective_number, facts, findings
+from .judge import check_alike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,16 +139,13 @@ class Watch:
         logs = {name: log for name, log in given.items() if log is not None}
         if not logs:
             raise ValueError("Watch needs a log to look at; pass held_out=…, train=… or both.")
-        for log in logs.values():
-            check_feedback(log)
-        n_actions = [log.n_actions for log in logs.values()]
-        if min(n_actions) < max(n_actions):
-            raise ValueError(
-                f"held_out has {n_actions[0]} items but train has {n_actions[1]}; both need the "
-                "action_context of all items."
-            )
+        for name, log in logs.items():
+            check_feedback(log, name)
+        check_alike(logs)
         check_number("max_rounds", max_rounds, Integral, least=2)
-        check_number("random_state", random_state, Integral, least=0)
+        check_seed(random_state)
+        if reward_model is not None:
+            reward_function(reward_model)
         self.estimator, self.reward_model = as_estimator(estimator), reward_model
         if self.estimator.needs_reward_model and reward_model is None:
             raise ValueError(
@@ -155,7 +153,7 @@ class Watch:
                 "reward_model=…, or use 'snips'."
             )
         logged = np.concatenate([log.action for log in logs.values()])
-        counts = np.bincount(logged, minlength=n_actions[0])
+        counts = np.bincount(logged, minlength=next(iter(logs.values())).n_actions)
         self._never_logged = counts == 0
         self._logged_items = effective_number(counts)
         self._logs = {name: _sample(log, max_rounds, random_state) for name, log in logs.items()}
@@ -163,12 +161,13 @@ class Watch:
         self._policy: PolicyLike | None = None
         self._warned: set[str] = set()
 
+    @plain_arithmetic
     def __call__(self, policy: PolicyLike) -> dict[str, float]:
         """Look at the policy of an epoch; warn, and return what is seen."""
         if self._policy is not None and policy is not self._policy:
             raise ValueError("this Watch has followed another fit; make a new one for each fit.")
-        self._policy = policy
         self._epochs.append({name: self._diagnose(policy, log) for name, log in self._logs.items()})
+        self._policy = policy
         for kind, finding in self._findings().items():
             if kind not in self._warned:
                 self._warned.add(kind)

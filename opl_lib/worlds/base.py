@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 
 from ..arrays import feature_matrix, read_only, row_chunks
-from ..checks import check_number
+from ..checks import check_seed, plain_arithmetic
 from ..logs.feedback import BanditFeedback
 from ..protocols import PolicyLike, action_probabilities, policy_function
+from .asked import check_count
 from .logging_policies import ignores_context
 from .values import KnownRewards
 
@@ -56,11 +55,14 @@ class World(KnownRewards):
         logging_policy: PolicyLike,
         random_state: int = 0,
     ) -> None:
-        check_number("random_state", random_state, Integral, least=0, most=2**32 - 1)
+        check_seed(random_state)
         policy_function(logging_policy)
         # logs share what is read-only in the place of copying it
         self.action_context = read_only(feature_matrix("action_context", action_context))
-        self.eval_context = feature_matrix("eval_context", eval_context)
+        self.eval_context = read_only(feature_matrix("eval_context", eval_context))
+        for name in ("action_context", "eval_context"):
+            if len(getattr(self, name)) == 0:
+                raise ValueError(f"{name} has no rows.")
         self.logging_policy = logging_policy
         self._draws = np.random.RandomState(random_state)
 
@@ -72,6 +74,7 @@ class World(KnownRewards):
         """May be written by a subclass: the `user_id` of a log; None where nobody comes back."""
         return None
 
+    @plain_arithmetic
     def sample(self, n_rounds: int, random_state: int | None = None) -> BanditFeedback:
         """Draw a log: contexts from the world, items from the logging policy, rewards from q.
 
@@ -86,12 +89,15 @@ class World(KnownRewards):
         -------
         BanditFeedback
         """
-        check_number("n_rounds", n_rounds, Integral, least=1)
-        rng = self._draws
-        if random_state is not None:
-            check_number("random_state", random_state, Integral, least=0, most=2**32 - 1)
-            rng = np.random.RandomState(random_state)
-        context = self.draw_context(n_rounds, rng)
+        check_count("n_rounds", n_rounds, least=1)
+        check_seed(random_state, optional=True)
+        rng = self._draws if random_state is None else np.random.RandomState(random_state)
+        context = feature_matrix("what draw_context returned", self.draw_context(n_rounds, rng))
+        if context.shape != (n_rounds, self.dim_context):
+            raise ValueError(
+                f"draw_context returned shape {context.shape}; expected (n_rounds, dim_context) = "
+                f"{(n_rounds, self.dim_context)}."
+            )
         action, pscore = self._choose(context, rng.uniform(size=n_rounds))
         return BanditFeedback(
             context=context,

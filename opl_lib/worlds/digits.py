@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_number
+from ..arrays import first, read_only
+from ..checks import check_number, check_seed
+from .asked import contexts
 from .base import World
 
 
@@ -88,7 +90,7 @@ class DigitsWorld(World):
             )
         check_number("n_classifier_rows", n_classifier_rows, Integral, least=10)
         check_number("n_eval_contexts", n_eval_contexts, Integral, least=1)
-        check_number("random_state", random_state, Integral, least=0)
+        check_seed(random_state)
         images, labels = load_digits(return_X_y=True)
         n_used = n_classifier_rows + n_eval_contexts
         if n_used >= len(images):
@@ -96,7 +98,7 @@ class DigitsWorld(World):
                 f"n_classifier_rows + n_eval_contexts is {n_used}, which leaves no image for logs: "
                 f"there are {len(images)}."
             )
-        self.alpha, self.n_classifier_rows = alpha, n_classifier_rows
+        self.alpha, self.n_classifier_rows = float(alpha), int(n_classifier_rows)
         self.random_state = random_state
         images = images / 16
         keys = [image.tobytes() for image in images]
@@ -105,9 +107,9 @@ class DigitsWorld(World):
         rng = np.random.default_rng(random_state)
         order = rng.permutation(len(images))
         fitted, evaluated, logged = np.split(order, [n_classifier_rows, n_used])
-        self.log_context = images[logged]
+        self.log_context = read_only(images[logged])
         classifier = LogisticRegression(max_iter=1000).fit(images[fitted], labels[fitted])
-        logging_policy = _ClassifierAndUniform(alpha, classifier)
+        logging_policy = _ClassifierAndUniform(float(alpha), classifier)
         super().__init__(np.eye(10), images[evaluated], logging_policy, int(rng.integers(2**32)))
 
     def __repr__(self) -> str:
@@ -123,7 +125,11 @@ class DigitsWorld(World):
     def users_of(self, context: np.ndarray) -> np.ndarray:
         """Each image's row number in `log_context`."""
         number = {image.tobytes(): row for row, image in enumerate(self.log_context)}
-        return np.array([number[image.tobytes()] for image in context])
+        context = np.asarray(contexts(context, self.dim_context), dtype=np.float64)
+        users = np.array([number.get(image.tobytes(), -1) for image in context])
+        if (users < 0).any():
+            raise ValueError(f"context: row {first(users < 0)[0]} is no row of log_context.")
+        return users
 
     def reward_probability(self, context: np.ndarray) -> np.ndarray:
         """1 for the image's class, else 0."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import MIN_TEMPERATURE, check_number
+from ..arrays import feature_matrix, first, where
+from ..checks import MIN_TEMPERATURE, check_number, plain_arithmetic
 from ..protocols import PolicyLike, policy_function
 
 
@@ -28,6 +29,7 @@ class uniform:
     """
 
     def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        context, action_context = _checked(context, action_context)
         return np.full((len(context), len(action_context)), 1 / len(action_context))
 
 
@@ -59,16 +61,20 @@ class epsilon_greedy:
     epsilon: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.epsilon <= 1:
+        is_number = isinstance(self.epsilon, Real) and not isinstance(self.epsilon, bool)
+        if not (is_number and 0 < self.epsilon <= 1):
             raise ValueError(
-                f"epsilon must be in (0, 1]; got {self.epsilon}. At 0 the log has no support "
+                f"epsilon must be in (0, 1]; got {self.epsilon!r}. At 0 the log has no support "
                 "outside one item per context."
             )
 
+    @plain_arithmetic
     def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
-        pi = np.full((len(context), len(action_context)), self.epsilon / len(action_context))
+        context, action_context = _checked(context, action_context)
+        epsilon = float(self.epsilon)
+        pi = np.full((len(context), len(action_context)), epsilon / len(action_context))
         best = _inner_products(context, action_context).argmax(axis=1)
-        pi[np.arange(len(pi)), best] += 1 - self.epsilon
+        pi[np.arange(len(pi)), best] += 1 - epsilon
         return pi
 
 
@@ -101,6 +107,7 @@ class epsilon_greedy_as_published:
     def __post_init__(self) -> None:
         epsilon_greedy(self.epsilon)
 
+    @plain_arithmetic
     def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         return _softmax(epsilon_greedy(self.epsilon)(context, action_context))
 
@@ -130,10 +137,19 @@ class softmax:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, Real, least=MIN_TEMPERATURE)
+        check_number("temperature", self.temperature, least=MIN_TEMPERATURE)
 
+    @plain_arithmetic
     def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
-        return _softmax(_inner_products(context, action_context) / self.temperature)
+        context, action_context = _checked(context, action_context)
+        with np.errstate(over="ignore"):
+            logits = _inner_products(context, action_context) / float(self.temperature)
+        if (place := _not_finite(logits)) is not None:
+            raise ValueError(
+                f"inner products by temperature={self.temperature} are infinite, first in "
+                f"{where(place)}. Raise temperature."
+            )
+        return _softmax(logits)
 
 
 @dataclass(frozen=True)
@@ -158,13 +174,36 @@ def ignores_context(policy: Any) -> bool:
     return isinstance(policy, uniform)
 
 
+def _checked(context: Any, action_context: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What a logging policy is asked about: rows of finite features, at least one item."""
+    context = feature_matrix("context", context)
+    action_context = feature_matrix("action_context", action_context)
+    if len(action_context) == 0:
+        raise ValueError("action_context has no rows: there is no item to show.")
+    return context, action_context
+
+
 def _inner_products(context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
     if context.shape[1] != action_context.shape[1]:
         raise ValueError(
             f"this logging policy takes inner products, but contexts have {context.shape[1]} "
             f"features and items {action_context.shape[1]}; give both the same number."
         )
-    return context @ action_context.T
+    with np.errstate(over="ignore", invalid="ignore"):
+        products = context @ action_context.T
+    if (place := _not_finite(products)) is not None:
+        raise ValueError(
+            "inner products of context and action_context are not finite, first in "
+            f"{where(place)}: divide both by a constant."
+        )
+    return products
+
+
+def _not_finite(array: np.ndarray) -> tuple[int, ...] | None:
+    """Where an array is first not finite: a sum says in one pass that it is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        bad = None if np.isfinite(array.sum()) else ~np.isfinite(array)
+    return None if bad is None or not bad.any() else first(bad)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

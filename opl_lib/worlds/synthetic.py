@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from ..arrays import read_only
-from ..checks import check_number
+from ..checks import check_choice, check_number, check_seed
 from ..protocols import PolicyLike, policy_function
+from .asked import check_count
 from .base import World
 from .logging_policies import FirstItems, uniform
 from .logit import REWARD_FUNCTIONS, BilinearLogit
+
+_MAX_SCALE = 1e100  # long before, every q is 0 or 1
 
 
 class SyntheticWorld(World):
@@ -100,19 +102,19 @@ class SyntheticWorld(World):
             "dim_context": (dim_context, 1),
             "dim_action_context": (dim_action_context, 1),
             "n_eval_contexts": (n_eval_contexts, 1),
-            "random_state": (random_state, 0),
         }
         for name, (value, least) in sizes.items():
-            check_number(name, value, Integral, least=least)
-        if reward_function not in REWARD_FUNCTIONS:
-            raise ValueError(
-                f"reward_function must be one of {REWARD_FUNCTIONS}; got {reward_function!r}."
-            )
+            check_count(name, value, least)
+        check_seed(random_state)
+        check_choice("reward_function", reward_function, REWARD_FUNCTIONS)
         check_number("scale", scale, above=0)
+        if scale > _MAX_SCALE:
+            raise ValueError(f"scale must be at most {_MAX_SCALE:g}; got {scale}.")
         check_number("unexplained", unexplained, least=0, most=1)
-        self.reward_function, self.random_state = reward_function, random_state
+        scale, unexplained = float(scale), float(unexplained)
+        self.reward_function, self.random_state = reward_function, int(random_state)
         self.scale, self.unexplained = scale, unexplained
-        self.is_new = np.zeros(n_actions, dtype=bool)
+        self.is_new = read_only(np.zeros(n_actions, dtype=bool))
         self._made_from: tuple[SyntheticWorld, int] | None = None
 
         rng = np.random.default_rng(random_state)
@@ -166,7 +168,7 @@ class SyntheticWorld(World):
         >>> tomorrow.sample(1000, random_state=1).support_report().n_unsupported
         2
         """
-        check_number("n_new", n_new, Integral, least=1)
+        check_count("n_new", n_new, least=1)
         world = copy.copy(self)
         rng = np.random.default_rng([self.random_state, self.n_actions])
         items = rng.uniform(size=(n_new, self.action_context.shape[1]))
@@ -174,7 +176,7 @@ class SyntheticWorld(World):
         world.action_context = read_only(np.concatenate([self.action_context, items]))
         world._intercept = np.concatenate([self._intercept, intercept])
         world._slope = np.concatenate([self._slope, slope], axis=1)
-        world.is_new = np.concatenate([self.is_new, np.ones(n_new, dtype=bool)])
+        world.is_new = read_only(np.concatenate([self.is_new, np.ones(n_new, dtype=bool)]))
         world.logging_policy = FirstItems(self.logging_policy, self.n_actions)
         world._draws = np.random.RandomState(rng.integers(2**32))
         world._made_from = (self, n_new)
@@ -196,6 +198,7 @@ class SyntheticWorld(World):
         """
         from obp.dataset import SyntheticBanditDataset
 
+        check_seed(random_state)
         logging = policy_function(self.logging_policy)
         dataset = SyntheticBanditDataset(
             n_actions=self.n_actions,
@@ -217,12 +220,14 @@ class SyntheticWorld(World):
 
     def reward_probability(self, context: np.ndarray) -> np.ndarray:
         """Sigmoid of the logit of every item."""
-        return _sigmoid(context @ self._slope + self._intercept)
+        with np.errstate(over="ignore", invalid="ignore"):  # expected_reward refuses no numbers
+            return _sigmoid(context @ self._slope + self._intercept)
 
     def reward_probability_of(self, context: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Sigmoid of the logit of given items."""
-        logit = np.einsum("nd,dn...->n...", context, self._slope[:, action])
-        return _sigmoid(logit + self._intercept[action])
+        with np.errstate(over="ignore", invalid="ignore"):
+            logit = np.einsum("nd,dn...->n...", context, self._slope[:, action])
+            return _sigmoid(logit + self._intercept[action])
 
 
 def _sigmoid(logit: np.ndarray) -> np.ndarray:

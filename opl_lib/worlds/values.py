@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import integers, row_chunks
+from ..arrays import as_array, row_chunks
+from ..checks import check_choice, plain_arithmetic
 from ..protocols import PolicyLike, action_probabilities, for_items
+from .asked import contexts, item_labels, known_items, reward_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +34,8 @@ class KnownRewards:
 
         `action` has shape (n,) or (n, k), and so has what is returned.
         """
-        q = self.reward_probability(context)
+        shape = len(context), self.n_actions
+        q = reward_probabilities(self.reward_probability(context), shape)
         columns = action if action.ndim == 2 else action[:, None]
         return np.take_along_axis(q, columns, axis=1).reshape(action.shape)
 
@@ -46,6 +49,7 @@ class KnownRewards:
         """Number of context features."""
         return self.eval_context.shape[1]
 
+    @plain_arithmetic
     def expected_reward(self, context: np.ndarray, action: np.ndarray | None = None) -> np.ndarray:
         """The true ``q(x, a)``, the probability of a reward.
 
@@ -65,29 +69,15 @@ class KnownRewards:
         ValueError
             If a shape is wrong, or an item is not a row number of `action_context`.
         """
-        context = np.asarray(context)
-        if context.ndim != 2 or context.shape[1] != self.dim_context:
-            raise ValueError(
-                f"context must have shape (n, {self.dim_context}) in this world; "
-                f"got {context.shape}."
-            )
-        if action is not None:
-            action = np.asarray(action)
-            if action.ndim not in (1, 2) or len(action) != len(context):
-                raise ValueError(
-                    f"action must have shape (n,) or (n, k), with n = {len(context)} contexts; "
-                    f"got {action.shape}."
-                )
-            integers("action", action.ravel())
-            if action.size and not 0 <= action.min() <= action.max() < self.n_actions:
-                raise ValueError(
-                    f"action must be in [0, {self.n_actions - 1}], a row number of action_context; "
-                    f"got {action.min()} to {action.max()}."
-                )
+        context = contexts(context, self.dim_context)
         if action is None:
-            return self.reward_probability(context)
-        return self.reward_probability_of(context, action)
+            q, shape = self.reward_probability(context), (len(context), self.n_actions)
+        else:
+            action = known_items("action", action, len(context), self.n_actions)
+            q, shape = self.reward_probability_of(context, action), action.shape
+        return reward_probabilities(q, shape)
 
+    @plain_arithmetic
     def policy_value(self, policy: PolicyLike, context: np.ndarray | None = None) -> float:
         """The true value ``V(π)``: exact over items and rewards, averaged over fixed contexts.
 
@@ -107,13 +97,14 @@ class KnownRewards:
         float in [0, 1]
         """
         policy = for_items(policy, self.action_context)
-        context = self.eval_context if context is None else context
+        context = self._evaluated(context)
         total = 0.0
         for rows in row_chunks(len(context), self.n_actions):
             q = self.expected_reward(context[rows])
             total += (action_probabilities(policy, context[rows], self.action_context) * q).sum()
         return float(total / len(context))
 
+    @plain_arithmetic
     def value_by_group(
         self, policy: PolicyLike, group: np.ndarray, context: np.ndarray | None = None
     ) -> pd.DataFrame:
@@ -144,13 +135,9 @@ class KnownRewards:
         """
         import pandas as pd
 
-        group = np.asarray(group)
-        if group.shape != (self.n_actions,):
-            raise ValueError(
-                f"group must hold one label an item, shape ({self.n_actions},); got {group.shape}."
-            )
+        group = item_labels("group", group, self.n_actions)
         policy = for_items(policy, self.action_context)
-        context = self.eval_context if context is None else context
+        context = self._evaluated(context)
         share, value = np.zeros(self.n_actions), np.zeros(self.n_actions)
         for rows in row_chunks(len(context), self.n_actions):
             pi = action_probabilities(policy, context[rows], self.action_context)
@@ -161,6 +148,7 @@ class KnownRewards:
         table["mean_reward"] = (table["value"] / table["share"]).where(table["share"] > 0)
         return table
 
+    @plain_arithmetic
     def list_value(
         self, items: np.ndarray, user: str = "cascade", context: np.ndarray | None = None
     ) -> float:
@@ -199,15 +187,14 @@ class KnownRewards:
         >>> bool(np.isclose(best, world.reference_values()["optimum"]))
         True
         """
-        items = np.asarray(items)
-        context = self.eval_context if context is None else context
-        if user not in ("cascade", "best"):
-            raise ValueError(f"user must be 'cascade' or 'best'; got {user!r}.")
+        check_choice("user", user, ("cascade", "best"))
+        context, items = self._evaluated(context), as_array("items", items)
         if items.ndim != 2 or len(items) != len(context) or items.shape[1] == 0:
             raise ValueError(
                 f"items must have shape (n, k), a list for each of the {len(context)} contexts; "
                 f"got {items.shape}."
             )
+        items = known_items("items", items, len(context), self.n_actions)
         repeats = (np.diff(np.sort(items, axis=1), axis=1) == 0).any(axis=1)
         if repeats.any():
             row = int(np.argmax(repeats))
@@ -216,6 +203,7 @@ class KnownRewards:
         earned = q.max(axis=1) if user == "best" else 1 - (1 - q).prod(axis=1)
         return float(earned.mean())
 
+    @plain_arithmetic
     def reference_values(self) -> dict[str, float]:
         """The four lines every figure of policy values needs.
 
@@ -241,6 +229,15 @@ class KnownRewards:
             "best_constant_item": float((item_values / n).max()),
             "optimum": float(optimum / n),
         }
+
+    def _evaluated(self, context: Any) -> np.ndarray:
+        """Contexts to average over: those given, at least one, or the world's own."""
+        if context is None:
+            return self.eval_context
+        context = contexts(context, self.dim_context)
+        if len(context) == 0:
+            raise ValueError("context has no rows: there is nothing to average over.")
+        return context
 
     def _expected_reward_by_rows(self, context: np.ndarray, action: np.ndarray) -> np.ndarray:
         """``q(x, a)`` of given items only, a few rows at a time."""

@@ -1,16 +1,10 @@
 """The runner's tables: complete, resumable, and repeatable."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import fields, replace
 
 import pytest
 import torch
-from chapters import BOOK
 from experiments import EXPERIMENTS, Cell, read_table, run, runner
 from experiments.__main__ import main
 from experiments.runner import expected_seconds, missing
@@ -167,47 +161,6 @@ def test_cells_have_one_thread_and_leave_the_others_as_they_were(tmp_path, monke
         assert seen == [1] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-
-
-SLOW_RUN = """
-import signal, sys, time
-from pathlib import Path
-from experiments import Cell, EXPERIMENTS, figures, __main__ as cli
-
-train = Cell.run
-
-def slow(cell, seeds):
-    rows = train(cell, seeds)
-    time.sleep(0 if cell.n_rounds == 60 else 900)
-    return rows
-
-Cell.run = slow
-cells = tuple(Cell("ips", n_actions=4, n_rounds=n, batch_size=20, epochs=1, n_eval_contexts=20)
-              for n in (60, 40))
-EXPERIMENTS.clear()
-EXPERIMENTS["table"] = figures.Experiment("for a test", cells, (0,))
-signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background
-sys.exit(cli.main(["table", "--folder", sys.argv[1], "--jobs", "1"]))
-"""
-
-
-@pytest.mark.parametrize("how, code", [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_a_stopped_run_leaves_its_finished_cells(tmp_path, how, code):
-    table = tmp_path / "table.csv"
-    command = [sys.executable, "-c", SLOW_RUN, str(tmp_path)]
-    with subprocess.Popen(command, cwd=BOOK, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            deadline = time.monotonic() + 300
-            while not (table.exists() and len(read_table(table))) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            os.kill(process.pid, how)
-            _, errors = process.communicate(timeout=300)
-        finally:
-            process.kill()
-    assert process.returncode == code
-    assert list(read_table(table)["n_rounds"]) == [60]
-    if how == signal.SIGINT:
-        assert "the same command goes on from there" in errors
 
 
 def test_expected_seconds_count_the_updates_and_not_what_a_cell_does_once(monkeypatch):

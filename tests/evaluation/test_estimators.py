@@ -1,11 +1,14 @@
 """Estimators: terms by hand, unbiasedness by enumeration, limits, ranges, against obp."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import PI, Q_HAT, TableModel, table_policy
 
 import opl_lib as opl
 from opl_lib.evaluation.estimators import FORMS, as_estimator
+from opl_lib.evaluation.intervals import Interval
 from opl_lib.evaluation.terms import Terms
 
 # The rows of test_evaluation's hand_log: weights 0.5/0.25, 0.6/0.5, 0.3/0.6
@@ -300,16 +303,117 @@ def test_select_and_early_stopping_take_estimators_of_ones_own(small_world):
 
 
 @pytest.mark.parametrize(
-    ("form", "shape"),
+    ("form", "message"),
     [
-        (opl.Form(lambda terms, w: w.mean()), r"\(1,\)"),
-        (opl.Form(lambda terms, w: (w, w)), r"\(2, 3\)"),
-        (opl.Form(lambda terms, w: (w[:2],), lambda m: m), r"\(1, 2\)"),
+        (opl.Form(lambda t, w: w.mean()), "what columns of a form returned must be an array"),
+        (opl.Form(lambda t, w: None), "what columns of a form returned must be an array; got None"),
+        (opl.Form(lambda t, w: w.astype(str)), "what columns of a form returned must be numeric"),
+        (opl.Form(lambda t, w: (w, w)), "columns of a form must return one array .*; got 2"),
+        (opl.Form(lambda t, w: ()), "columns of a form must return one array .*; got 0"),
+        (
+            opl.Form(lambda t, w: (w[:2],), lambda m: m),
+            r"columns of a form must return shape \(3,\); got \(2,\)",
+        ),
+        (
+            opl.Form(lambda t, w: w, weight=lambda w, limit: w[:2]),
+            r"weight of a form must return shape \(3,\); got \(2,\)",
+        ),
+        (
+            opl.Form(lambda t, w: w, lambda m: m, gradient=lambda m: [1, 2]),
+            r"gradient of a form must return shape \(1,\); got \(2,\)",
+        ),
+        (
+            opl.Form(lambda t, w: w, lambda m: [m, m]),
+            r"estimate of a form must return shape \(\) for means of shape \(\); got list",
+        ),
+        (
+            opl.Form(lambda t, w: w, lambda m: np.log(m - 100)),
+            "the estimate 'own' is not finite.*largest weight is 2, in row 0.*not defined here",
+        ),
+    ],
+    ids=range(10),
+)
+def test_what_a_form_returns_is_checked(form, message):
+    with pytest.raises(ValueError, match=message):
+        opl.Estimator("own", form=form).sample(TERMS)
+
+
+def test_the_bootstrap_asks_an_estimate_for_one_number_a_resample():
+    form = opl.Form(lambda terms, w: w * terms.reward, lambda m: np.float64(0.5), lambda m: [1.0])
+    sample = opl.Estimator("constant", form=form).sample(TERMS)
+    with pytest.raises(ValueError, match=r"must return shape \(1000,\) for means of .*\(1000,\)"):
+        Interval("bootstrap").bounds(sample, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"columns": None}, TypeError, "columns of a form must be a function; got None"),
+        ({"estimate": 3}, TypeError, "estimate of a form must be a function; got 3"),
+        ({"default_limit": 3}, TypeError, "default_limit of a form must be a function; got 3"),
+        ({"weighs": "no"}, ValueError, "weighs must be True or False; got 'no'"),
+        ({"needs_reward_model": 1}, ValueError, "needs_reward_model must be True or False; got 1"),
     ],
 )
-def test_columns_of_other_shapes_are_rejected(form, shape):
-    with pytest.raises(ValueError, match=rf"arrays of shape \(3,\), one where .*; got {shape}"):
-        opl.Estimator("own", form=form).sample(TERMS)
+def test_a_form_is_made_of_functions_and_flags(settings, error, message):
+    with pytest.raises(error, match=message):
+        opl.Form(**{"columns": lambda terms, w: w, **settings})
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        ({"reward": None}, ValueError, "reward must be an array; got None"),
+        ({"reward": ["a", "b", "c"]}, ValueError, "reward must be numeric.*row 0 has"),
+        ({"reward": []}, ValueError, "weight has 3 rows but reward has 0"),
+        ({"reward": [], "weight": []}, ValueError, "reward has no rows"),
+        ({"weight": [1.0, 2.0]}, ValueError, "weight has 2 rows but reward has 3"),
+        ({"weight": [1.0, -2.0, 1.0]}, ValueError, "weight must be at least 0; row 1 has -2"),
+        ({"weight": [1.0, np.inf, 1.0]}, ValueError, "weight must be finite; row 1 has inf"),
+        ({"weight": np.ones((3, 1))}, ValueError, r"weight must have 1 dimension"),
+        ({"q_logged": [1j, 1, 1]}, ValueError, "q_logged must be numeric.*complex"),
+        ({"q_policy": [0.0, np.nan, 0]}, ValueError, "q_policy must be finite; row 1 has nan"),
+        ({"difference": "no"}, ValueError, "difference must be True or False; got 'no'"),
+        ({"units": 3}, ValueError, "units must be those of the 3 rows"),
+    ],
+    ids=str,
+)
+def test_terms_check_themselves(columns, error, message):
+    with pytest.raises(error, match=message):
+        opl.Terms(**{"reward": [1.0, 0.0, 1.0], "weight": [1, 2, 0], **columns})
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda e: e.sample(None), TypeError, r"terms must be opl.Terms; got NoneType"),
+        (lambda e: e.term_range(0, (0, 1), 5), ValueError, "n_rounds must be an integer of at"),
+        (lambda e: e.term_range(9, (1, 0), 5), ValueError, "reward_range must be two finite"),
+        (lambda e: e.term_range(9, (0, 10**400), 5), ValueError, "reward_range must be two fin"),
+        (lambda e: e.term_range(9, {0, 1}, 5), ValueError, "reward_range must be two finite"),
+        (lambda e: e.term_range(9, (-1e308, 1e308), 5), ValueError, "reward_range must be two"),
+        (lambda e: e.term_range(9, (0, 1), -1), ValueError, "max_weight must be .* above 0"),
+        (lambda e: e.term_range(9, (0, 1), 5, "no"), ValueError, "difference must be True or"),
+    ],
+    ids=range(8),
+)
+def test_what_an_estimator_is_asked_is_checked(ask, error, message):
+    with pytest.raises(error, match=message):
+        ask(opl.Estimator("ips"))
+
+
+def test_a_doubly_robust_estimator_needs_terms_with_predictions():
+    with pytest.raises(ValueError, match="'dr' needs q_logged and q_policy: pass a reward model"):
+        opl.Estimator("dr").sample(opl.Terms([1.0, 0.0], [1.0, 1.0]))
+
+
+def test_terms_whose_squares_overflow_are_an_error_and_clipped_ones_are_not():
+    terms = opl.Terms([1.0, 0.0, 1.0], [1.0, 1.0, 1e300])
+    for name in ("avg", "ips"):
+        sample = opl.Estimator(name).sample
+        with pytest.raises(ValueError, match=rf"'{name}' is not finite.* 1e\+300, in row 2"):
+            sample(terms if name == "ips" else replace(terms, reward=terms.weight))
+    assert opl.Estimator("clipped_ips", 2).sample(terms).value == 1
 
 
 # ---- names and what is rejected

@@ -6,7 +6,10 @@ import helpers
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from helpers import PI, PI_0, Q_HAT, TableModel
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
 
 import opl_lib as opl
 from opl_lib.evaluation.estimators import FORMS
@@ -488,8 +491,33 @@ def test_an_unknown_interval_is_rejected(hand_log):
         (lambda x, a: 3 * x @ PI, ValueError, r"row 0 .*sum 3.*Did it return logits\?"),
         (lambda x, a: (x @ PI)[:, :2], ValueError, r"shape \(3, 2\); expected .* \(3, 3\)"),
         (lambda x, a: (x @ PI)[:, :, None], ValueError, r"shape \(3, 3, 1\); expected"),
-        (PI, TypeError, "a policy is an object with predict_proba.*got ndarray"),
+        (
+            PI,
+            ValueError,
+            r"policy is an array of shape \(2, 3\); .* \(n_rounds, n_act.* = \(3, 3\)",
+        ),
+        (PI[0], ValueError, r"policy is an array of shape \(3,\)"),
+        (np.full((3, 3), 1.0), ValueError, r"array, has no probability .* row 0 .*\(sum 3"),
+        (np.where(np.eye(3) > 0, np.nan, 0.5), ValueError, "array, has nan for item 0 in row 0"),
+        (np.ma.masked_equal([[1, 0, 0]] * 3, 0), ValueError, "policy is masked in row 0"),
+        (np.full((3, 3), "1"), ValueError, "policy must be numeric.*number stored as text"),
+        (np.full((3, 3), 1j), ValueError, "policy must be numeric.*real part"),
+        (csr_matrix(np.eye(3)), ValueError, r"policy is a sparse matrix.*toarray"),
+        ([[1, 0, 0], [1, 0]], ValueError, "policy cannot be read as an array"),
+        ([table_policy], TypeError, "a policy is an object with predict_proba.*got list"),
+        (np.float64(0.5), TypeError, "a policy is an object with predict_proba.*got float64"),
+        (None, TypeError, "a policy is an object with predict_proba.*got NoneType"),
+        ("dr", TypeError, "a policy is an object with predict_proba.*got str"),
+        (opl.uniform, TypeError, "got the class uniform: make an object of it first"),
+        (opl.TwoTowerPolicy, TypeError, "got the class TwoTowerPolicy: make an object of it"),
+        (opl.TwoTower, TypeError, "got the class TwoTower: make an object of it first"),
+        (LogisticRegression(), TypeError, "LogisticRegression does not take these two"),
+        (lambda x, a: None, ValueError, "what the policy returned must be an array; got None"),
+        (lambda x, a: (x @ PI).astype(str), ValueError, "what the policy returned must be num"),
+        (lambda x, a: (x @ PI) * 1j, ValueError, "what the policy returned must be num.*real part"),
+        (lambda x, a: np.ma.masked_less(x @ PI, 0.3), ValueError, "policy returned is masked in r"),
     ],
+    ids=range(24),
 )
 def test_what_is_no_policy_is_rejected(policy, error, message, hand_log):
     with pytest.raises(error, match=message):
@@ -518,11 +546,138 @@ class Returns(TableModel):
         (Returns(np.zeros((3, 2))), ValueError, r"shape \(3, 2\); expected .* \(3, 3\)"),
         (Returns(np.zeros((3, 1))), ValueError, r"shape \(3, 1\); expected .* \(3, 3\)"),
         (Returns(np.full((3, 3), np.inf)), ValueError, "are not all finite, first in row 0"),
+        (Returns(np.full((3, 3), "0.5")), ValueError, "reward model returned must be numeric"),
+        (Returns(np.full((3, 3), 0.5j)), ValueError, "reward model returned must be numeric.*real"),
+        (
+            Returns(np.ma.masked_less(Q_HAT[[0, 1, 0]], 0.4)),
+            ValueError,
+            "returned is masked in row",
+        ),
+        (Returns(None), ValueError, "what the reward model returned must be an array; got None"),
+        (TableModel, TypeError, "got the class TableModel: make an object of it first"),
+        (Returns(np.full((3, 3), 1e300)), ValueError, "'dr' is not finite.* reward model in far"),
     ],
+    ids=range(11),
 )
 def test_what_is_no_fitted_reward_model_is_rejected(reward_model, error, message, hand_log):
     with pytest.raises(error, match=message):
         opl.evaluate(table_policy, hand_log, ["dr"], reward_model=reward_model)
+
+
+def test_a_reward_model_that_nobody_asks_is_checked_too(hand_log):
+    with pytest.raises(TypeError, match="a reward model has a method predict_reward"):
+        opl.evaluate(table_policy, hand_log, ["ips"], reward_model=3)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        np.asarray,
+        np.asfortranarray,
+        lambda pi: pi[:, :, None],  # what obp calls action_dist
+        lambda pi: pi.tolist(),
+        pd.DataFrame,
+        torch.as_tensor,
+        lambda pi: np.ma.array(pi, mask=False),
+    ],
+    ids=range(7),
+)
+def test_an_array_of_probabilities_is_as_good_as_its_policy(wrap, log):
+    pi = wrap(table_policy(log.context, log.action_context))
+    how = {"estimators": ALL, "reward_model": TableModel(), "difference": True}
+    of_policy = opl.evaluate(table_policy, log, **how)
+    pd.testing.assert_frame_equal(opl.evaluate(pi, log, **how), of_policy)
+    assert log.support_report(pi) == log.support_report(table_policy)
+
+
+def test_an_array_of_zeros_and_ones_is_a_policy_that_decides(log):
+    chosen = np.eye(log.n_actions)[log.action]
+    for pi in (chosen, chosen.astype(bool), chosen.astype(int), chosen.astype(np.float16)):
+        table = opl.evaluate(pi, log, ["ips"])
+        assert table.max_weight.ips == pytest.approx((1 / log.pscore).max())
+
+
+@pytest.mark.parametrize("column", [np.array([[0.2, 0.8]]), np.array([[np.nan, 1]])], ids=str)
+def test_the_row_of_a_bad_probability_is_that_of_the_log(column, log, small_chunks):
+    pi = np.full((log.n_rounds, 3), 1 / 3)
+    pi[201, :2] = column
+    small_chunks()
+
+    class Late:
+        asked = 0
+
+        def predict_proba(self, context, action_context):
+            self.asked += len(context)
+            return pi[self.asked - len(context) : self.asked]
+
+    for policy in (pi, Late()):
+        with pytest.raises(ValueError, match=f"in row 201 of the {log.n_rounds} "):
+            opl.evaluate(policy, log, ["ips"])
+
+
+def test_who_is_a_policy_is_known_before_a_reward_model_is_fitted(log, monkeypatch):
+    monkeypatch.setattr("opl_lib.evaluation.evaluate.cross_fit", None)
+    for policy in (3, opl.uniform, np.ones((3, 3))):
+        with pytest.raises((TypeError, ValueError), match="policy"):
+            opl.evaluate(policy, log, ["dr"])
+
+
+def test_a_propensity_that_dwarfs_all_others_is_never_a_silent_nan(hand_log):
+    log = dataclasses.replace(hand_log, pscore=[1e-300, 0.5, 0.6])
+    with pytest.raises(ValueError, match=r"'ips' is not finite.*in row 0.*support_report"):
+        opl.evaluate(table_policy, log, ["ips"])
+    table = opl.evaluate(table_policy, log, ["snips", "clipped_ips"])
+    assert np.isfinite(table).all(axis=None)
+    assert table.ess.tolist() == [pytest.approx(1)] * 2
+
+
+@pytest.mark.parametrize("interval", ["normal", "student_t", "bootstrap"])
+def test_an_evaluation_does_not_ask_for_numpys_error_state(interval):
+    world = opl.SyntheticWorld(4, 3, 3, logging_policy=opl.softmax(1.0), random_state=0)
+    log = world.sample(300, random_state=1)
+    sharp = opl.softmax(0.01)
+    plain = opl.evaluate(sharp, log, ["ips", "snips", "clipped_ips"], interval=interval)
+    with np.errstate(all="raise"):
+        raising = opl.evaluate(sharp, log, ["ips", "snips", "clipped_ips"], interval=interval)
+    pd.testing.assert_frame_equal(raising, plain)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"difference": "no"}, "difference must be True or False; got 'no'"),
+        ({"difference": 1}, "difference must be True or False; got 1"),
+        ({"difference": None}, "difference must be True or False; got None"),
+        ({"confidence": None}, r"confidence must be in \(0, 1\); got None"),
+        ({"confidence": "0.9"}, r"confidence must be in \(0, 1\); got '0.9'"),
+        ({"confidence": True}, r"confidence must be in \(0, 1\); got True"),
+        ({"confidence": np.array([0.9])}, r"confidence must be in \(0, 1\); got array"),
+        ({"confidence": 1 - 1e-16}, "'normal' cannot tell a tail of .* lower the confidence"),
+        ({"confidence": 2**2000}, r"confidence must be in \(0, 1\)"),
+        ({"interval": ["normal"]}, r"interval must be one of .*; got \['normal'\]"),
+        ({"interval": np.array(["normal", "t"])}, "interval must be one of"),
+        ({"random_state": None}, "random_state must be an integer of at least 0; got None"),
+        ({"random_state": True}, "random_state must be an integer of at least 0; got True"),
+        ({"random_state": 2**40}, "random_state must be an integer of at most 4294967295"),
+        ({"random_state": 1.5}, "random_state must be an integer of at least 0; got 1.5"),
+        ({"estimators": 3}, "estimators must be a list of .*; got 3"),
+        ({"estimators": [["ips"]]}, "estimators must be a list of"),
+        ({"estimators": {"ips": 1}}, "estimators must be a list of"),
+        ({"estimators": opl.Estimator("ips")}, "estimators must be a list of"),
+        ({"estimators": [opl.Estimator]}, "estimators must be a list of"),
+    ],
+    ids=range(20),
+)
+def test_settings_out_of_range_are_named(settings, message, hand_log):
+    with pytest.raises(ValueError, match=message):
+        opl.evaluate(table_policy, hand_log, **{"estimators": ["ips"], **settings})
+
+
+@pytest.mark.parametrize(
+    "estimators", [("ips",), iter(["ips"]), np.array(["ips"]), pd.Index(["ips"])], ids=range(4)
+)
+def test_estimators_may_come_in_any_list(estimators, hand_log):
+    assert opl.evaluate(table_policy, hand_log, estimators).index.tolist() == ["ips"]
 
 
 def test_a_dictionary_is_not_a_log(hand_log):

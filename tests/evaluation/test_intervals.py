@@ -240,7 +240,7 @@ def test_a_tail_that_no_resample_reaches_is_rejected():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "t"}, r"interval must be one of \('normal', .*; got 't'"),
+        ({"kind": "t"}, r"interval must be one of \['normal', .*; got 't'"),
         ({"kind": None}, "interval must be one of .*; got None"),
         ({"random_state": -1}, "random_state must be an integer of at least 0; got -1"),
         ({"reward_range": (0, 1)}, "reward_range is used by interval='empirical_bernstein' only"),

@@ -50,7 +50,7 @@ def test_one_full_batch_is_one_step_of_adam_on_the_mean_objective(
         pi = torch.softmax(scores / temperature, dim=1)
         loss = -(pi[rows, action] * reward / pscore).mean()
     else:
-        logged = scores[rows, action]
+        logged = scores[rows, action] + torch.logit(reward.mean())  # it starts there
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logged, reward)
     loss.backward()
     adam.step()
@@ -443,3 +443,54 @@ class Predicts:
 def test_what_a_reward_model_returns_is_checked(make, message, small_log):
     with pytest.raises(ValueError, match=message):
         make_learner("dr", reward_model=Predicts(make)).fit(small_log)
+
+
+# ---- callbacks that are none
+
+
+@pytest.mark.parametrize("callback", [3, "look", {"a": None}, [print], dict], ids=repr)
+def test_what_cannot_be_called_is_refused_before_anything_is_fitted(callback, small_log):
+    fitted = []
+
+    class Counts(Predicts):
+        def fit(self, feedback):
+            fitted.append(feedback)
+
+    learner = make_learner("dr", reward_model=Counts(lambda n, m: np.zeros((n, m))))
+    for fit in (learner.fit, make_regressor().fit):
+        with pytest.raises(TypeError, match="callback"):
+            fit(small_log, callback)
+    assert not fitted
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (3, "must return None or a dictionary of numbers by their names; got int"),
+        ([1.0], "must return None or a dictionary .*got list"),
+        ("ess", "must return None or a dictionary .*got str"),
+        ({"ess": "high"}, "must return numbers by their names; got 'ess' with a value of type str"),
+        ({"ess": None}, "got 'ess' with a value of type NoneType"),
+        ({"ess": [1.0]}, "got 'ess' with a value of type list"),
+        ({"ess": np.ones(2)}, "got 'ess' with a value of type ndarray"),
+        ({3: 1.0}, "got 3 with a value of type float"),
+    ],
+)
+def test_what_a_callback_returns_is_checked(returned, message, small_log):
+    with pytest.raises(TypeError, match=message):
+        make_learner().fit(small_log, lambda policy: returned)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(small_log):
+    numbers = {"a": np.float32(0.5), "b": np.array(2.0), "c": torch.tensor(3), "d": True}
+    history = make_learner(epochs=1).fit(small_log, lambda policy: numbers).history_
+    assert [history[name] for name in "abcd"] == [[0.5] * 2, [2.0] * 2, [3] * 2, [True] * 2]
+
+
+def test_an_error_in_training_names_the_objective(small_log):
+    def mine(logits, batch):
+        return logits.mean() * float("nan")
+
+    message = r"^objective 'mine' or the weights stopped being finite in epoch 1, batch 1 \(obj"
+    with pytest.raises(opl.NonFiniteLossError, match=message):
+        make_learner(mine).fit(small_log)

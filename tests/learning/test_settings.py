@@ -5,11 +5,25 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from learning.learners import ARCHITECTURES, make_learner, probabilities, with_columns
+from learning.learners import (
+    ARCHITECTURES,
+    make_learner,
+    make_regressor,
+    probabilities,
+    with_columns,
+)
 from sklearn.base import clone
 
 import opl_lib as opl
 from opl_lib.objectives import OBJECTIVES
+
+
+class KnowsRewards:
+    """Predicts, and cannot be fitted."""
+
+    def predict_reward(self, context, action_context):
+        return np.full((len(context), len(action_context)), 1e300)
+
 
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -21,7 +35,7 @@ BAD_SETTINGS = [
     ({"objective": "mips"}, r"One with settings is made of them, for example .*opl\.mips\(cluster"),
     ({"objective": opl.mips}, r"One with settings is made of them, for .*opl\.mips\(cluster"),
     ({"objective": opl.clipped_ips}, r"One with settings .*opl\.clipped_ips\(max_weight=5\)"),
-    ({"catalogue": "all"}, r"catalogue must be one of \('auto', .*got 'all'"),
+    ({"catalogue": "all"}, "catalogue must be one of .*'auto', .*got 'all'"),
     ({"n_sampled": 0}, "n_sampled must be an integer of at least 1; got 0"),
     ({"epochs": 0}, "epochs must be an integer of at least 1; got 0"),
     ({"epochs": 1.5}, "epochs must be an integer of at least 1; got 1.5"),
@@ -45,7 +59,6 @@ BAD_SETTINGS = [
     ({"temperature": -1}, "temperature must be a finite number above 0; got -1"),
     ({"random_state": -1}, "random_state must be an integer of at least 0; got -1"),
     ({"random_state": None}, "random_state must be an integer of at least 0; got None"),
-    ({"towers": torch.nn.Linear(2, 2)}, "towers must be a TwoTower or None; got Linear"),
 ]
 
 
@@ -182,3 +195,119 @@ def test_the_fit_of_a_subclass_keeps_its_settings(small_log):
     log = with_columns(small_log, reward=small_log.reward + 1)
     plain = opl.OffPolicyLearner("ips", **settings).fit(log)
     np.testing.assert_array_equal(probabilities(learner, log), probabilities(plain, log))
+
+
+# ---- settings of another kind, and settings assigned later
+
+OTHER_KINDS = {
+    "text for layers": ({"hidden": "88"}, "hidden must be a sequence of integers; got '88'"),
+    "no text": ({"hidden": ""}, "hidden must be a sequence of integers; got ''"),
+    "bytes": ({"hidden": b"ab"}, "hidden must be a sequence of integers; got b'ab'"),
+    "no dimension": ({"hidden": np.array(8)}, "hidden must be a sequence of integers"),
+    "a table": ({"hidden": np.ones((2, 2), int)}, "hidden must be a sequence of integers"),
+    "nested": ({"hidden": [8, [8, 8]]}, r"hidden\[1\] must be an integer"),
+    "shuffle": ({"shuffle": 1}, "shuffle must be True or False; got 1"),
+    "progress": ({"progress": 0}, "progress must be True or False; got 0"),
+    "128 bits": ({"random_state": 2**127}, r"random_state must be .* at most 4294967295; .*Seed"),
+    "seed of bool": ({"random_state": True}, "random_state must be an integer"),
+    "rate of array": ({"learning_rate": np.ones(2)}, "learning_rate must be a finite number"),
+    "rate of complex": ({"learning_rate": 1j}, "learning_rate must be a finite number"),
+    "rate too large": ({"learning_rate": 10**400}, "learning_rate must be a finite number"),
+    "cold": ({"temperature": 1e-310}, "temperature must be a finite number of at least 1e-38"),
+    "hot": ({"temperature": 1e300}, r"temperature must be .* at most .*; got 1e\+300"),
+    "towers": ({"towers": np.ones(2)}, "towers must be a TwoTower; got ndarray"),
+    "class of towers": ({"towers": opl.TwoTower}, "towers must be a TwoTower; got type"),
+    "objective of array": ({"objective": np.zeros(2)}, "objective must be one of"),
+    "class of objective": ({"objective": opl.Objective}, "objective must be one of"),
+}
+LEARNERS_OWN = {
+    "reward_model": ({"reward_model": 3}, "a reward model has a method"),
+    "class of reward_model": ({"reward_model": opl.TwoTowerRegressor}, "TwoTowerRegressor"),
+    "fitted reward_model": ({"reward_model": KnowsRewards()}, "wrap it in opl.FittedRewardModel"),
+    "n_folds": ({"n_folds": True}, "n_folds must be an integer of at least 1; got True"),
+    "catalogue": ({"catalogue": np.array(["exact"])}, "catalogue must be one of"),
+    "n_sampled": ({"n_sampled": 2.0}, "n_sampled must be an integer of at least 1; got 2.0"),
+}
+
+
+@pytest.mark.parametrize("name", [*OTHER_KINDS, *LEARNERS_OWN])
+def test_settings_of_another_kind_are_refused_where_they_are_given(name, small_log):
+    setting, message = {**OTHER_KINDS, **LEARNERS_OWN}[name]
+    with pytest.raises((TypeError, ValueError), match=message):
+        opl.OffPolicyLearner(**{"objective": "ips", **setting})
+
+
+@pytest.mark.parametrize("name", [*OTHER_KINDS, *LEARNERS_OWN])
+def test_settings_that_are_assigned_are_checked_by_fit(name, small_log):
+    setting, message = {**OTHER_KINDS, **LEARNERS_OWN}[name]
+    learners = [make_learner("ips", epochs=1).fit(small_log)]
+    if name in OTHER_KINDS:
+        learners.append(make_regressor(epochs=1).fit(small_log))
+    for learner in learners:
+        for key, value in setting.items():
+            setattr(learner, key, value)
+        with pytest.raises((TypeError, ValueError), match=message):
+            learner.fit(small_log)
+        assert not hasattr(learner, "policy_")
+
+
+@pytest.mark.parametrize(
+    "small",
+    [
+        {"epochs": np.uint8(255)},
+        {"batch_size": np.uint8(100)},
+        {"batch_size": np.int8(50), "catalogue": "sampled", "n_sampled": np.uint8(2)},
+        {"n_folds": np.int8(2), "random_state": np.uint8(255)},
+        {"learning_rate": np.float16(0.5), "temperature": np.float16(0.5)},
+    ],
+)
+def test_small_numbers_do_not_overflow(small, small_log):
+    found, right = (
+        make_learner("dr", **settings).fit(small_log)
+        for settings in (
+            small,
+            {k: v if k == "catalogue" else v.item() for k, v in small.items()},
+        )
+    )
+    assert found.history_ == right.history_
+    assert len(found.history_["objective"]) == int(small.get("epochs", 3))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_towers_that_are_not_finite_are_refused(bad, small_log):
+    towers = ARCHITECTURES["custom"]()["towers"]
+    learner = make_learner("ips", towers=towers)
+    with torch.no_grad():
+        towers.action_tower.linear.weight[1, 2] = bad
+    with pytest.raises(ValueError, match=r"action_tower\.linear\.weight has weights that are not"):
+        learner.fit(small_log)
+
+
+# ---- numbers of a log that towers cannot calculate with
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("reward", 1e300, r"reward is too large for single precision: row 3 has 1e\+300"),
+        ("context", 1e39, "context is too large for single precision: row 3, column 0 has 1e"),
+        ("action_context", -1e39, "action_context is too large for single .*: row 3, column 0"),
+        ("pscore", 1e-300, "pscore is too small for single precision: row 3 has 1e-300"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_is_finite_in_double_precision_only_is_named(column, value, message, small_log):
+    values = getattr(small_log, column).astype(np.float64)
+    values[(3, 0) if values.ndim == 2 else 3] = value
+    log = with_columns(small_log, **{column: values})
+    with pytest.raises(ValueError, match=message):
+        make_learner("ips").fit(log)
+
+
+def test_so_is_a_prediction_of_a_reward_model(small_log):
+    class Huge(KnowsRewards):
+        def fit(self, feedback):
+            return self
+
+    with pytest.raises(ValueError, match="reward model returned is too large for single precision"):
+        make_learner("dr", reward_model=Huge()).fit(small_log)

@@ -131,6 +131,49 @@ def test_every_learner_and_log_is_checked_before_any_is_fitted(logs):
         opl.fit_many(varied(), [*logs[:3], logs[3].to_obp()])
 
 
+NO_FITS = {
+    "one learner": (lambda log: (make_learner(), log), "learners must be a sequence of learners"),
+    "none": (lambda log: (None, log), "learners must be a sequence of learners; got NoneType"),
+    "a number": (lambda log: ([3], log), r"learners: int has no method fit"),
+    "a class": (lambda log: ([opl.OffPolicyLearner], log), "OffPolicyLearner is a class; make an"),
+    "no log": (lambda log: ([make_learner()], None), "feedbacks must be a sequence of logs"),
+    "a frame": (
+        lambda log: ([make_learner()], [{}]),
+        "feedback must be a BanditFeedback; got dict",
+    ),
+    "another's log": (
+        lambda log: ([Plain()], ["log"]),
+        "feedback must be a BanditFeedback; got str",
+    ),
+    "callback": (
+        lambda log: ([make_learner()], log, 3),
+        "callbacks must be a sequence of functions",
+    ),
+    "callbacks": (lambda log: ([make_learner()], log, [3]), "callback must be a function of the"),
+    "another's": (lambda log: ([Plain()], log, [3]), "callback must be a function of the policy"),
+    "names": (lambda log: ([make_learner()], log, None, 3), "names must be a sequence of str"),
+    "a name": (lambda log: ([make_learner()], log, None, [3]), "names must be a sequence of str"),
+    "one text": (lambda log: ([make_learner()], log, None, "a"), "names must be a sequence of str"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), NO_FITS.values(), ids=NO_FITS)
+def test_what_cannot_be_fitted_is_refused_before_anything_is(make, message, logs):
+    learners, *others = make(logs[0])
+    good = make_learner()
+    if isinstance(learners, list):
+        learners = [good, *learners]
+        if isinstance(others[0], list):
+            others[0] = [logs[0], *others[0]]
+        if len(others) > 1 and isinstance(others[1], list):
+            others[1] = [None, *others[1]]
+        if len(others) > 2 and isinstance(others[2], list):
+            others[2] = ["good", *others[2]]
+    with pytest.raises(TypeError, match=message):
+        opl.fit_many(learners, *others)
+    assert not hasattr(good, "policy_")
+
+
 CLUSTERED = {
     "mips": opl.mips([0, 0, 1, 1]),
     "offcem": opl.offcem([0, 0, 1, 1]),

@@ -1,5 +1,6 @@
 """The log: what it rejects and how it says so, splits, joins, conversions, support report."""
 
+import copy
 import dataclasses
 import pickle
 
@@ -61,6 +62,12 @@ def test_repr_shows_sizes_mean_reward_and_optional_columns(columns):
     assert repr(opl.BanditFeedback(**required)).endswith("1 item features)")
 
 
+def test_repr_of_rewards_whose_sum_overflows(columns):
+    columns["reward"] = np.full(4, 1.5e308)
+    with np.errstate(all="raise"):
+        assert "mean reward 1.5e+308" in repr(opl.BanditFeedback(**columns))
+
+
 def test_repr_of_a_large_log_groups_digits(small_log):
     log = small_log[np.zeros(12_345, dtype=int)]
     assert repr(log).startswith("BanditFeedback(12,345 rounds, 4 items")
@@ -101,6 +108,73 @@ def test_a_log_survives_a_pickle_with_its_units(columns):
     back = pickle.loads(pickle.dumps(log))
     assert_equal_logs(back, log)
     np.testing.assert_array_equal(back.units.number, log.units.number)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda log: pickle.loads(pickle.dumps(log, 5))]
+)
+def test_a_copy_of_a_log_is_as_read_only_as_the_log(columns, copied):
+    log = opl.BanditFeedback(**columns, cluster_pscore=np.ones(4))
+    back = copied(log)
+    assert_equal_logs(back, log)
+    for name in (*columns, "cluster_pscore"):
+        assert not getattr(back, name).flags.writeable, name
+    assert not back.units.number.flags.writeable
+
+
+def test_an_unpickled_log_is_checked(columns):
+    log = opl.BanditFeedback(**columns)
+    object.__setattr__(log, "pscore", np.full(4, np.nan))
+    with pytest.raises(ValueError, match="pscore must be in"):
+        pickle.loads(pickle.dumps(log))
+
+
+def test_what_was_read_only_when_passed_may_be_written_to_later(columns):
+    """The array itself, set back to writeable, or a view that was made before."""
+    view = columns["reward"][:]
+    columns["reward"].flags.writeable = False
+    log = opl.BanditFeedback(**columns)
+    view[0] = np.nan
+    columns["reward"].flags.writeable = True
+    columns["reward"][1] = np.nan
+    assert log.reward.tolist() == [1, 0, 1, 0]
+
+
+def test_editing_a_frame_changes_no_log():
+    clicks = pd.DataFrame({"age": [0.1, 0.2], "item": [0, 1], "click": [0.0, 1.0], "p": [0.5, 0.5]})
+    clicks["user"], clicks["day"], items = ["u", "v"], [1, 2], pd.DataFrame({"f": [1.0, 2.0]})
+    log = opl.BanditFeedback.from_dataframe(
+        clicks,
+        context=["age"],
+        action="item",
+        reward="click",
+        pscore="p",
+        user_id="user",
+        timestamp="day",
+        items=items.to_numpy(),
+    )
+    before = columns_of(log)
+    before = {name: None if column is None else column.copy() for name, column in before.items()}
+    clicks.iloc[0] = clicks.iloc[1]
+    items.iloc[0] = np.nan
+    for name, column in before.items():
+        np.testing.assert_array_equal(getattr(log, name), column, err_msg=name)
+
+
+def test_a_file_that_is_opened_for_reading_is_not_copied(columns, tmp_path):
+    for name in ("context", "pscore", "action"):
+        np.save(tmp_path / name, columns[name])
+        columns[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+    log = opl.BanditFeedback(**columns)
+    for name in ("context", "pscore", "action"):
+        assert np.shares_memory(getattr(log, name), columns[name]), name
+    np.save(tmp_path / "reward", columns["reward"])
+    for mode in ("c", "r+"):  # which can be written to
+        columns["reward"] = np.load(tmp_path / "reward.npy", mmap_mode=mode)
+        log = opl.BanditFeedback(**columns)
+        columns["reward"][0] = 7
+        assert log.reward[0] == 1
+        columns["reward"][0] = 1
 
 
 def test_every_log_has_units_of_its_own(columns):
@@ -155,6 +229,15 @@ def test_rewards_may_be_any_finite_number(columns):
         ({"pscore": [-0.1, 0.5, 0.5, 1]}, r"pscore must be in \(0, 1\]; row 0 has -0.1"),
         ({"pscore": [0.5, 0.5, 0.5, np.nan]}, r"pscore must be in \(0, 1\]; row 3 has nan"),
         ({"pscore": [np.inf, 0.5, 0.5, 1]}, r"pscore must be in \(0, 1\]; row 0 has inf"),
+        ({"pscore": [0.5, 1e-320, 0.5, 1]}, "pscore must be such that 1 / p is finite; row 1 has"),
+        ({"pscore": [5e-324] * 4}, "pscore must be such that 1 / p is finite; row 0 has 5e-324"),
+        ({"pscore": [0.5, None, 0.5, 1]}, "pscore must be numeric; .*row 1 is missing"),
+        ({"pscore": ["0.5"] * 4}, r"pscore must be numeric; .*'0\.5', a number stored as text"),
+        ({"context": None}, "context must be an array; got None"),
+        ({"action": None}, "action must be an array; got None"),
+        ({"reward": (each for each in "1010")}, "reward must be an array; got an object of type g"),
+        ({"context": {1.0: 2.0}}, "context must be an array; got {1.0: 2.0}"),
+        ({"context": [[1.0], [1.0, 2.0], [1.0], [1.0]]}, "context cannot be read as an array"),
         ({"action_context": np.ones(3)}, r"action_context must have 2 dimensions; .*\(3,\)"),
         ({"action_context": np.ones((3, 0))}, "action_context has no columns"),
         ({"action_context": np.ones((1, 2))}, "action_context has 1 row: .*every item"),
@@ -227,9 +310,48 @@ def test_an_empty_selection_is_an_error_that_names_the_filter(columns):
         opl.BanditFeedback(**columns)[np.zeros(4, dtype=bool)]
 
 
-def test_rows_out_of_range_are_an_error(columns):
-    with pytest.raises(IndexError):
-        opl.BanditFeedback(**columns)[[4]]
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (4, r"rows must be in \[-4, 3\]; .* 4\."),
+        (-5, r"rows must be in \[-4, 3\]"),
+        ([0, 4], r"rows must be in \[-4, 3\]; row 1 has 4"),
+        (2**70, "rows must be"),
+        ([True, False], "rows is a mask of 2 rows, but the log has 4"),
+        ([], "the log is empty.*Check the filter"),
+        ([0.0, 1.0], "rows must be a slice, integers or a boolean mask.*float64"),
+        (["a"], "rows must be a slice, integers or a boolean mask"),
+        ("ab", "rows must be an array; got 'ab'"),
+        (None, "rows must be an array; got None"),
+        (True, "rows must be an array; got True"),
+        (np.True_, "rows must be an array"),
+        (1.5, "rows must be an array; got 1.5"),
+        ((0, 1), "rows cannot be a tuple"),
+        (Ellipsis, "rows must be an array"),
+        (np.zeros((2, 2), int), r"one dimension; got shape \(2, 2\)"),
+        (slice(None, None, 0), "rows cannot be a slice"),
+        (slice("a", None), "rows cannot be a slice"),
+        (slice(0.0, 2.0), "rows cannot be a slice"),
+        (np.ma.masked_array([0, 1], [False, True]), "rows is masked in row 1"),
+    ],
+    ids=str,
+)
+def test_what_are_no_rows_is_refused(columns, rows, message):
+    with pytest.raises(ValueError, match=message):
+        opl.BanditFeedback(**columns)[rows]
+
+
+def test_rows_may_be_of_any_integers_and_columns_of_a_frame(columns):
+    log = opl.BanditFeedback(**columns)
+    expected = log[[1, 3]].reward
+    mask = pd.Series([False, True, False, True], index=[3, 2, 1, 0])
+    for rows in (np.array([1, -1], np.int8), np.array([1, 3], np.uint64), mask, pd.Index([1, 3])):
+        np.testing.assert_array_equal(log[rows].reward, expected)
+    assert log[np.int8(1)].n_rounds == log[np.uint64(1) : np.int8(2)].n_rounds == 1
+
+
+def test_a_loop_goes_through_the_rounds(columns):
+    assert [each.reward.tolist() for each in opl.BanditFeedback(**columns)] == [[1], [0], [1], [0]]
 
 
 # ---- splits
@@ -314,10 +436,16 @@ def test_split_puts_no_user_in_both_logs(numbered_log):
 
 
 @pytest.mark.parametrize("method", ["split", "split_by_time"])
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan"), True, "0.3", None])
 def test_fractions_out_of_range_are_rejected(small_log, method, fraction):
-    with pytest.raises(ValueError, match=rf"test_fraction must be in \(0, 1\); got {fraction}"):
+    with pytest.raises(ValueError, match=rf"test_fraction must be in \(0, 1\); got {fraction!r}"):
         getattr(small_log, method)(fraction)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "a", None, [1], 2**32])
+def test_what_are_no_seeds_is_rejected(small_log, seed):
+    with pytest.raises(ValueError, match=r"random_state must be an integer of at"):
+        small_log.split(0.3, seed)
 
 
 @pytest.mark.parametrize(
@@ -458,10 +586,13 @@ def test_from_dataframe_takes_row_numbers_with_an_item_array(frames):
         ({"action": "article"}, "action: the data frame has no column 'article'"),
         ({"action": "user"}, "action: row 0 has item 'u', which is not in items. Add its features"),
         ({"item_id": None}, "items is a data frame: say with item_id="),
-        ({"item_id": "ids"}, "item_id: the data frame has no column 'ids'"),
-        ({"item_features": ["colour"]}, "item_features: the data frame has no column 'colour'"),
+        ({"item_id": "ids"}, "item_id of items: the data frame has no column 'ids'"),
+        (
+            {"item_features": ["colour"]},
+            "item_features of items: the data frame has no column 'colour'",
+        ),
         ({"item_features": "price"}, "item_features must be a list of column names"),
-        ({"item_features": ["id"]}, "item_features: column 'id' has dtype"),
+        ({"item_features": ["id"]}, "item_features of items: column 'id' has dtype"),
         ({"position": "place"}, "position: the data frame has no column 'place'"),
         ({"user_id": "u"}, "user_id: the data frame has no column 'u'"),
         ({"timestamp": "t"}, "timestamp: the data frame has no column 't'"),
@@ -479,6 +610,81 @@ def test_from_dataframe_rejects_an_item_table_with_one_id_twice():
         opl.BanditFeedback.from_dataframe(
             rounds, context=["x"], action="item", reward="r", pscore="p", items=items, item_id="id"
         )
+
+
+@pytest.mark.parametrize(
+    ("frame", "error", "message"),
+    [
+        (None, TypeError, "frame must be a data frame, such as .* got NoneType"),
+        ({"x": [1.0]}, TypeError, "frame must be a data frame, .* got dict"),
+        ([[1.0]], TypeError, "frame must be a data frame, .* got list"),
+        (np.ones((2, 4)), TypeError, "frame must be a data frame, .* got ndarray"),
+        (pd.Series([1.0]), TypeError, "frame must be a data frame, .* got Series"),
+        (pd.DataFrame, TypeError, "frame must be a data frame, .* got DataFrame"),
+        (type("Table", (), {"columns": ["age"]})(), TypeError, "frame must be .* got Table"),
+        (pd.DataFrame({"age": []}), ValueError, "the log is empty: frame has no rows"),
+    ],
+    ids=range(8),
+)
+def test_what_is_no_frame_is_refused(frame, error, message):
+    with pytest.raises(error, match=message):
+        from_frame(frame)
+
+
+@pytest.fixture
+def clicks():
+    return pd.DataFrame({"age": [0.1, 0.2], "item": ["a", "b"], "click": [0, 1], "p": [0.5, 0.5]})
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"context": 3}, TypeError, "context must be a list of column names; got int"),
+        ({"context": None}, TypeError, "context must be a list of column names; got NoneType"),
+        ({"context": {"age"}}, TypeError, "context must be a list of column names; got set"),
+        ({"context": {"age": 1}}, TypeError, "context must be a list of column names; got dict"),
+        ({"context": [["age"]]}, TypeError, r"context must be the name of one column; got \['age"),
+        ({"reward": ["click"]}, TypeError, r"reward must be the name of one column; got \['click"),
+        ({"reward": None}, ValueError, "reward: the data frame has no column None"),
+        ({"items": None, "item_id": None}, ValueError, "items must be an array; got None"),
+        ({"items": np.ones(2), "item_id": None}, ValueError, "items must have 2 dimensions"),
+        ({"items": pd.DataFrame, "item_id": None}, ValueError, "items must be an array"),
+        ({"items": pd.DataFrame({"id": []})}, ValueError, "items has no rows"),
+        ({"item_features": 3}, TypeError, "item_features must be a list of column names; got int"),
+    ],
+    ids=range(12),
+)
+def test_roles_that_name_no_columns_are_refused(clicks, change, error, message):
+    with pytest.raises(error, match=message):
+        from_frame(clicks, **change)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("age", [0.1, np.inf], "context: column 'age' must be finite; row 1 has inf"),
+        ("click", [np.nan, 1], "reward: column 'click' must be finite; row 0 has nan"),
+        ("p", ["0.5", "0.5"], r"pscore: column 'p' .*'0\.5', a number stored as text"),
+        ("age", pd.array([1, None], "Int64"), "context: column 'age' .*row 1 (is missing|has nan)"),
+        ("age", [0.1j, 0.2], "context: column 'age' .*Take its real part"),
+    ],
+    ids=range(5),
+)
+def test_bad_values_of_a_frame_are_named_with_its_column(clicks, column, values, message):
+    with pytest.raises(ValueError, match=message):
+        from_frame(clicks.assign(**{column: values}))
+
+
+def test_names_of_several_levels_are_given_in_full(clicks):
+    names = [("age", "log"), ("item", "log"), ("click", "log"), ("p", "log")]
+    clicks.columns = pd.MultiIndex.from_tuples(names)
+    with pytest.raises(ValueError, match=r"names of 2 levels, and 'age' is a part.*\('age', 'log'"):
+        from_frame(clicks)
+    roles = dict(zip(("action", "reward", "pscore"), names[1:], strict=True))
+    assert from_frame(clicks, context=names[:1], **roles).action.tolist() == [0, 1]
+    clicks.columns = pd.MultiIndex.from_tuples([names[0], names[0], *names[2:]])
+    with pytest.raises(ValueError, match=r"several columns called \('age', 'log'\)"):
+        from_frame(clicks, context=names[:1], **{**roles, "action": names[2]})
 
 
 # ---- obp's dictionary
@@ -507,6 +713,12 @@ def test_from_obp_names_the_missing_key(small_log, key):
         opl.BanditFeedback.from_obp({k: v for k, v in dictionary.items() if k != key})
     with pytest.raises(ValueError, match=f"the obp dictionary lacks {key}; it has"):
         opl.BanditFeedback.from_obp({**dictionary, key: None})
+
+
+@pytest.mark.parametrize("given", [None, 3, [1], "context", np.ones(3)], ids=str)
+def test_what_is_no_dictionary_is_refused(given):
+    with pytest.raises(TypeError, match="bandit_feedback must be the dictionary of an obp dataset"):
+        opl.BanditFeedback.from_obp(given)
 
 
 def test_from_obp_takes_item_features_that_the_dictionary_lacks_or_has(small_log):
@@ -631,6 +843,40 @@ def test_few_effective_rounds_are_a_finding():
     assert any("effective rounds of 400" in finding for finding in findings)
 
 
+@pytest.mark.parametrize("pscore", [1e-9, 1e-30, 1e-160, 1e-300, 3e-308])
+@pytest.mark.parametrize("n_degenerate", [1, 2, 4])
+def test_degenerate_propensities_are_a_finding(tiny_world, pscore, n_degenerate):
+    """One alone may leave the mean weight within its own error."""
+    log = tiny_world.sample(40, random_state=0)
+    changed = log.pscore.copy()
+    changed[:n_degenerate] = pscore
+    report = dataclasses.replace(log, pscore=changed).support_report()
+    assert any(f.startswith("the largest weight is") for f in report.findings)
+    assert max(map(len, repr(report).splitlines())) < 250
+    numbers = dataclasses.asdict(report)
+    assert all(np.isfinite(n) for n in numbers.values() if not isinstance(n, str)), numbers
+    assert report.ess == pytest.approx(n_degenerate, rel=1e-6)
+    assert report.mean_weight == pytest.approx(n_degenerate / 3 / pscore / 40, rel=1e-6)
+    terms = np.r_[np.ones(n_degenerate), np.zeros(40 - n_degenerate)]
+    expected = terms.std(ddof=1) / np.sqrt(40)
+    assert report.mean_weight_se * 3 * pscore == pytest.approx(expected, rel=1e-6)
+
+
+def test_balance_asks_for_weights_that_can_be_squared(tiny_world):
+    log = tiny_world.sample(40, random_state=0)
+    changed = log.pscore.copy()
+    changed[3] = 1e-300
+    with pytest.raises(ValueError, match=r"pscore must be at least 1e-100, .*; row 3 has 1e-300"):
+        dataclasses.replace(log, pscore=changed).balance()
+
+
+@pytest.mark.parametrize("power", [-1000, -600, 600, 1000])
+def test_balance_is_that_of_features_of_any_size(tiny_world, power):
+    log = tiny_world.sample(500, random_state=0)
+    huge = dataclasses.replace(log, context=np.ldexp(log.context, [power, 0]))
+    np.testing.assert_array_equal(huge.balance(), log.balance())
+
+
 def test_items_never_logged_are_a_finding(tiny_world):
     log = tiny_world.sample(500, random_state=0)
     columns = {**columns_of(log), "action_context": np.eye(4)}
@@ -732,6 +978,11 @@ def test_ambiguous_frames_are_rejected():
     with pytest.raises(ValueError, match="several columns called 'age'"):
         from_frame(twice)
     polars = pytest.importorskip("polars")
+    eager = polars.from_pandas(clicks.astype({"item": object}))
+    with pytest.raises(TypeError, match="context must be the name of one column; got"):
+        from_frame(eager, context=[polars.col("age")])
+    with pytest.raises(ValueError, match="'pair' has several values a row; make columns of them"):
+        from_frame(eager.with_columns(pair=polars.struct("age", "click")), context=["pair"])
     with pytest.raises(TypeError, match=r"lazy; call \.collect"):
         from_frame(polars.from_pandas(clicks.astype({"item": object})).lazy())
 

@@ -195,9 +195,11 @@ def test_a_missing_file_is_named_with_the_folders_expected(tiny_copy, missing):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("uniform", "men"), "behavior_policy must be 'random' or 'bts'; got 'uniform'"),
-        (("random", "kids"), "campaign must be 'all', 'men' or 'women'; got 'kids'"),
+        (("uniform", "men"), "behavior_policy must be one of \\['random', 'bts'\\]; got 'uniform'"),
+        (("random", "kids"), "campaign must be one of \\['all', 'men', 'women'\\]; got 'kids'"),
         ((None, "men"), "behavior_policy must be"),
+        ((np.array(["random", "bts"]), "men"), "behavior_policy must be"),
+        (("random", ["men"]), "campaign must be"),
     ],
 )
 def test_unknown_logs_are_rejected(arguments, message):
@@ -209,3 +211,90 @@ def test_without_obp_the_sample_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"obp, which is not installed.*pip install obp=="):
         opl.load_open_bandit()
+
+
+@pytest.mark.parametrize("path", [3, Path, b"folder", ["a"], True], ids=str)
+def test_what_names_no_folder_is_rejected(path):
+    with pytest.raises(TypeError, match="data_path must be a folder's name"):
+        opl.load_open_bandit("random", "men", data_path=path)
+
+
+def edited(row=0, **values):
+    """A function that changes a table of the store."""
+
+    def edit(table):
+        for name, value in values.items():
+            table[name] = table[name].astype(object)
+            table.loc[table.index[row], name] = value
+        return table
+
+    return edit
+
+
+LOG, ITEMS = "random/men/men.csv", "random/men/item_context.csv"
+DAMAGES = [
+    (LOG, edited(3, timestamp="yesterday"), "timestamp: "),
+    (LOG, edited(3, timestamp=None), "timestamp, is missing in row 3"),
+    (LOG, edited(2, item_id=1.5), "item_id, must hold integers"),
+    (LOG, edited(2, item_id="a"), "item_id, must hold integers"),
+    (LOG, edited(2, item_id=34), r"action must be in \[0, 33\]"),
+    (LOG, edited(2, position=0), "position must be 0 or more"),
+    (LOG, edited(2, position=None), "position, is missing in row 2"),
+    (LOG, edited(2, click="yes"), "click, must be numeric"),
+    (LOG, edited(2, click=None), "click, must be finite; row 2 has nan"),
+    (LOG, edited(2, propensity_score=0), r"pscore must be in \(0, 1\]"),
+    (LOG, edited(2, propensity_score=np.inf), "propensity_score, must be finite; row 2 has inf"),
+    (LOG, edited(4, user_feature_1=None), "user_feature_1, is missing in row 4"),
+    ("bts/men/men.csv", edited(4, user_feature_1=None), "user_feature_1, is missing in row 4"),
+    (LOG, lambda table: table.drop(columns="click"), "no file of the Open Bandit Dataset"),
+    (LOG, lambda table: table.head(0), "has no rows"),
+    (ITEMS, lambda table: table.head(0), "has no rows"),
+    (ITEMS, lambda table: pd.concat([table, table.tail(1)]), "Is a line missing, or there twice"),
+    (ITEMS, lambda table: pd.concat([table.head(1), table]), "Is a line missing, or there twice"),
+    (ITEMS, lambda table: table.drop(index=table.index[3]), "Is a line missing, or there twice"),
+    (ITEMS, lambda table: table.drop(columns="item_feature_2"), "no file of the Open Bandit Data"),
+    (ITEMS, edited(1, item_feature_0="x"), "item_feature_0, must be numeric"),
+    (ITEMS, edited(1, item_feature_0=np.nan), "item_feature_0, must be finite; row 1 has nan"),
+    (ITEMS, edited(1, item_feature_3=None), "item_feature_3, is missing in row 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES, ids=range(len(DAMAGES)))
+def test_damaged_tables_are_named_with_their_path(tiny_copy, name, damage, message):
+    path = tiny_copy / name
+    damage(pd.read_csv(path, index_col=0)).to_csv(path)
+    with pytest.raises(ValueError, match=f"{name}.*{message}"):
+        opl.load_open_bandit("random", "men", data_path=tiny_copy)
+
+
+@pytest.mark.parametrize("name", [LOG, ITEMS, "bts/men/men.csv"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: b"\0" * 500,
+        lambda whole: bytes(range(256)),
+        lambda whole: whole.replace(b",", b";"),
+        lambda whole: whole.decode().encode("utf-16"),
+        lambda whole: whole[: whole.rfind(b",")],
+        lambda whole: whole[:20],
+        lambda whole: b"\x1f\x8b" + whole,
+    ],
+    ids=["empty", "zeros", "binary", "semicolons", "utf-16", "cut", "head", "like gzip"],
+)
+def test_damaged_files_are_named_with_their_path(tiny_copy, name, damage):
+    path = tiny_copy / name
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=name):
+        opl.load_open_bandit("random", "men", data_path=tiny_copy)
+
+
+def test_rows_are_sorted_by_time_and_not_by_the_alphabet(tiny_copy):
+    path = tiny_copy / LOG
+    table = pd.read_csv(path, index_col=0)
+    table["timestamp"] = [f"2019-11-24 00:{k:02d}:00+00:00" for k in range(50)]
+    table.loc[table.index[0], "timestamp"] = "2019-11-24 09:00:30+09:00"
+    table.to_csv(path)
+    log = opl.load_open_bandit("random", "men", data_path=tiny_copy)
+    assert (np.diff(log.timestamp) > np.timedelta64(0)).all()
+    assert log.timestamp[0] == np.datetime64("2019-11-24T00:00:30")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 import opl_lib as opl
 
@@ -268,12 +269,22 @@ def test_repr_shows_the_checks():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"n_actions": 1}, "n_actions must be an integer of at least 2; got 1"),
+        ({"n_actions": 1}, "n_actions must be an integer of at least 2 and at most .*; got 1"),
         ({"n_actions": 2}, r"action must be in \[0, 1\]; row 1 has 2. Renumber the items"),
         ({"n_folds": 1}, "n_folds must be an integer of at least 2; got 1"),
         ({"n_folds": 6}, "n_folds is 6, but the log has only 5 rounds"),
+        ({"n_actions": 2**40}, "n_actions must be an integer of at least 2 and at most 8388608"),
+        ({"n_actions": "3"}, "n_actions must be an integer"),
+        ({"n_folds": True}, "n_folds must be an integer of at least 2; got True"),
+        ({"floor": 1e-300}, "floor must be a finite number of at least 1e-100"),
+        ({"floor": "0.1"}, "floor must be a finite number of at least 1e-100; got '0.1'"),
+        ({"random_state": -1}, "random_state must be an integer of at least 0; got -1"),
+        ({"random_state": None}, "random_state must be an integer of at least 0; got None"),
+        ({"random_state": 2**128}, "random_state must be an integer of at most 4294967295"),
+        ({"user_id": [1.0, 2.0**60, 1, 2, 3]}, "user_id has 1.15.* in row 1"),
+        ({"user_id": 3}, "user_id must be an array; got 3"),
         ({"n_bins": 0}, "n_bins must be an integer of at least 1; got 0"),
-        ({"floor": 0}, "floor must be a finite number above 0; got 0"),
+        ({"floor": 0}, "floor must be a finite number of at least 1e-100; got 0"),
         ({"floor": 0.4}, r"floor must be at most 1 / n_actions = 0.3333; got 0.4"),
     ],
 )
@@ -289,6 +300,9 @@ def test_bad_settings_are_rejected(setting, message):
         (np.zeros((5, 1)), np.zeros(4, int), "action has 4 rows but context has 5"),
         (np.zeros((5, 1)), np.zeros(5), "action must hold integers"),
         (np.full((5, 1), np.nan), np.zeros(5, int), "context must be finite; row 0"),
+        (None, np.zeros(5, int), "context must be an array; got None"),
+        (np.zeros((5, 1)), None, "action must be an array; got None"),
+        (np.zeros((0, 1)), np.zeros(0, int), "n_folds is 5, but the log has only 0 rounds"),
     ],
 )
 def test_bad_columns_are_rejected(context, action, message):
@@ -299,3 +313,124 @@ def test_bad_columns_are_rejected(context, action, message):
 def test_a_model_without_probabilities_is_rejected():
     with pytest.raises(TypeError, match="classifier with predict_proba; object has none"):
         by_hand(classifier=type("object", (), {"fit": lambda *_: None})())
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        (LogisticRegression, r"got the class LogisticRegression: make an object of it, Log"),
+        (3, "with fit; int has none"),
+        (lambda context: context, "with fit; function has none"),
+        (StandardScaler(), "with predict_proba; StandardScaler has none"),
+        (LinearRegression(), "with predict_proba; LinearRegression has none"),
+    ],
+    ids=range(5),
+)
+def test_what_is_no_classifier_is_rejected(classifier, message):
+    with pytest.raises(TypeError, match=f"classifier must be a scikit-learn classifier.*{message}"):
+        by_hand(classifier=classifier)
+
+
+def test_a_classifier_that_cannot_be_cloned_is_rejected():
+    class Alone:
+        fit = predict_proba = lambda *_: None
+
+    with pytest.raises(TypeError, match="classifier with get_params; Alone has none"):
+        by_hand(classifier=Alone())
+
+
+NO_PROBABILITIES = {
+    "nan": lambda table: np.full_like(table, np.nan),
+    "one nan": lambda table: np.where(table == 0.7, np.nan, table),
+    "infinite": lambda table: np.where(table == 0.7, np.inf, table),
+    "negative": lambda table: table * [1, -1, 1] + [0, 2 * 0.25, 0],
+    "logits": np.log,
+    "not normalised": lambda table: table * 1.01,
+}
+
+
+@pytest.mark.parametrize("name", NO_PROBABILITIES)
+def test_what_a_classifier_predicts_must_be_probabilities(name):
+    bad = NO_PROBABILITIES[name](np.array(TABLE))
+    message = r"classifier\.predict_proba returned for row \d of the log is no probability dist"
+    with pytest.raises(ValueError, match=message):
+        by_hand(classifier=Table(bad))
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "what classifier.predict_proba returned must be an array; got None"),
+        ("ab", "must be an array; got 'ab'"),
+        ([["a"] * 3] * 2, "must be numeric"),
+        (np.ones((2, 3)) * 1j, "must be numeric"),
+        ([0.5, 0.5], r"has shape \(2,\); expected \(n, n_classes\) = \(\d, 3\)"),
+        (np.eye(2), r"has shape \(2, 2\); expected \(n, n_classes\) = \(\d, 3\)"),
+        ([[0.5], [0.2, 0.8]], "cannot be read as an array"),
+    ],
+    ids=range(7),
+)
+def test_what_a_classifier_predicts_must_be_a_table(returned, message):
+    class Returns(Table):
+        def predict_proba(self, context):
+            return returned
+
+    with pytest.raises(ValueError, match=message):
+        by_hand(classifier=Returns(TABLE))
+
+
+@pytest.mark.parametrize("classes", [None, ["a", "b", "c"], [0, 1, 3], [-1, 0, 1], [0.0, 1.0, 2.0]])
+def test_the_classes_of_a_classifier_must_be_items(classes):
+    class Other(Table):
+        def fit(self, context, action):
+            self.classes_ = classes
+            return self
+
+    with pytest.raises(ValueError, match=r"classifier must have classes_ .*in \[0, 2\]; Other has"):
+        by_hand(classifier=Other(TABLE))
+
+
+@pytest.mark.parametrize("classifier", [None, LogisticRegression(), POPULARITY], ids=range(3))
+def test_an_item_that_is_always_shown_has_all_of_the_probability(classifier):
+    context = np.random.default_rng(0).normal(size=(60, 2))
+    estimate = opl.estimate_propensities(context, np.zeros(60, int), 3, classifier)
+    np.testing.assert_array_equal(estimate.pscore, 1)
+    weight, *_, never = estimate.findings
+    assert "the mean weight is not 1" in weight and "items never shown: 2" in never
+    once = np.zeros(60, int)
+    once[5] = 1
+    estimate = opl.estimate_propensities(context, once, 3, classifier)
+    assert estimate.pscore[5] == estimate.floor and estimate.n_floored == 1
+    assert (estimate.pscore[once == 0] > 0.9).all()
+
+
+def test_errors_of_a_classifier_go_through():
+    class Fails(Table):
+        def fit(self, context, action):
+            raise ValueError("a reason of its own")
+
+    with pytest.raises(ValueError, match=r"^a reason of its own$"):
+        by_hand(classifier=Fails(TABLE))
+
+
+def test_a_giant_weight_is_found():
+    context = np.zeros((40, 1))
+    action = np.r_[1, np.zeros(39, int)]
+    estimate = opl.estimate_propensities(context, action, 2, POPULARITY, floor=1e-90)
+    assert any(f.startswith("the largest weight is 5e+89") for f in estimate.findings)
+    assert np.isfinite(estimate.item_weights).all(axis=None)
+
+
+@pytest.mark.parametrize("power", [-1000, -400, 400, 1000])
+def test_the_default_classifier_takes_features_of_any_size(power):
+    log = sample(opl.softmax(1.0), 500)
+    huge = opl.estimate_propensities(np.ldexp(log.context, power), log.action, 5)
+    np.testing.assert_allclose(huge.pscore, estimate_of(log).pscore, rtol=1e-6)
+
+
+def test_counts_may_be_of_small_types_and_the_callers_error_state_is_not_asked():
+    expected = by_hand().pscore
+    with np.errstate(all="raise"):
+        estimate = by_hand(n_actions=np.int8(3), n_folds=np.int8(2), random_state=np.uint8(0))
+    np.testing.assert_array_equal(estimate.pscore, expected)
+    assert by_hand(n_bins=10**12).calibration.equals(by_hand(n_bins=5).calibration)

@@ -35,6 +35,25 @@ def test_sums_of_tables_are_those_of_their_columns():
     assert Units(40).sums(terms) is terms
 
 
+@pytest.mark.parametrize("factor", [1e-320, 1e-200, 1.0, 2.0**900, 1e300])
+@pytest.mark.parametrize("user", [None, np.arange(40) % 7])
+def test_errors_and_sizes_are_those_of_terms_of_any_size(factor, user):
+    terms, units = (
+        np.random.default_rng(0).integers(1, 9, size=40).astype(float),
+        Units.of(user, 40),
+    )
+    error, size = units.standard_error(terms), units.effective_size(terms)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        assert units.standard_error(factor * terms) / factor == pytest.approx(error, rel=1e-3)
+        assert units.effective_size(factor * terms) == pytest.approx(size, rel=1e-3)
+    assert units.standard_error(0 * terms) == units.effective_size(0 * terms) == 0
+
+
+def test_the_units_of_a_log_are_read_only():
+    with pytest.raises(ValueError, match="read-only"):
+        one_draw_a_user(3, 2).units.number[0] = 1
+
+
 def test_the_support_report_asks_users():
     log = one_draw_a_user()
     report, rows = log.support_report(), dataclasses.replace(log, user_id=None).support_report()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import opl_lib as opl
 
@@ -75,11 +76,76 @@ def test_bad_embeddings_are_rejected(embeddings, message):
         (np.ones((2, 4)), 1, r"queries must have shape \(n, 3\); got \(2, 4\)"),
         (np.ones(3), 1, r"queries must have .*got shape \(3,\)"),
         (np.full((1, 3), np.inf), 1, "queries must be finite; row 0"),
+        (None, 1, "queries must be an array; got None"),
+        ([["1", "2", "3"]], 1, "queries .*row 0, column 0 has '1', a number stored as text"),
+        (np.ones((2, 3)) * 1j, 1, "queries must be numeric; got dtype complex128"),
+        (np.ma.masked_equal(np.eye(3), 1), 1, "queries is masked in row 0"),
         (np.ones((2, 3)), 0, r"k must be an integer in \[1, 5\], the number of items; got 0"),
         (np.ones((2, 3)), 2.0, r"k must be an integer in \[1, 5\]"),
+        (np.ones((2, 3)), True, r"k must be an integer in \[1, 5\], .*got True"),
         (np.ones((2, 3)), 6, r"k must be an integer in \[1, 5\], the number of items; got 6"),
     ],
 )
 def test_bad_requests_are_rejected(queries, k, message):
     with pytest.raises(ValueError, match=message):
         opl.ItemIndex(np.ones((5, 3))).search(queries, k)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_that_overflow_are_an_error_and_no_ranking(dtype, sign):
+    index = opl.ItemIndex(np.array([[1, 0], [sign * np.finfo(dtype).max, 0]], dtype=dtype))
+    queries = np.array([[0, 1], [0, 2], [3, 0]], dtype=dtype)
+    message = f"score of item 1 for row 2 of queries is {'-' * (sign < 0)}inf, and must be finite"
+    for ask in (lambda: index.scores(queries), lambda: index.search(queries, 1)):
+        with pytest.raises(ValueError, match=message):
+            ask()
+    index.search(queries[:2], 1)
+
+
+def test_a_message_names_the_row_of_all_queries(small_chunks):
+    small_chunks()
+    queries = np.ones((30, 1))
+    queries[23] = 1e308
+    with pytest.raises(ValueError, match="for row 23 of queries"):
+        opl.ItemIndex(np.full((5, 1), 10.0)).search(queries, 1)
+
+
+def test_an_index_owns_its_data():
+    embeddings = np.eye(3)
+    index = opl.ItemIndex(embeddings)
+    before = index.scores(np.eye(3))
+    embeddings[:] = 7
+    np.testing.assert_array_equal(index.scores(np.eye(3)), before)
+    with pytest.raises(ValueError, match="read-only"):
+        index.embeddings[0] = 7
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.ndarray.tolist,
+        lambda x: x.astype(">f4"),
+        lambda x: x.astype(np.float16),
+        lambda x: x.astype(np.longdouble),
+        lambda x: x.astype(int),
+        np.asfortranarray,
+        lambda x: np.broadcast_to(x, (1, *x.shape))[0],
+    ],
+    ids=["list", "big-endian", "half", "long", "integers", "Fortran", "read-only"],
+)
+def test_any_array_of_numbers_is_an_index_and_a_query(make):
+    x = np.array([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0]])
+    items, scores = opl.ItemIndex(make(x)).search(make(x), 2)
+    np.testing.assert_array_equal(items, by_sorting(x, x, 2))
+    np.testing.assert_allclose(scores, np.take_along_axis(x @ x.T, items, axis=1))
+
+
+def test_search_is_the_same_whatever_the_modes_of_numpy_and_torch(rng):
+    embeddings, queries = rng.normal(size=(50, 6)), rng.normal(size=(20, 6))
+    index = opl.ItemIndex(embeddings.astype(np.float32))
+    expected = index.search(queries.astype(np.float32), 4)
+    with np.errstate(all="raise"), torch.autocast("cpu", dtype=torch.bfloat16):
+        got = index.search(queries.astype(np.float32), 4)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

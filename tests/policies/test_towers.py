@@ -1,5 +1,9 @@
 """The two-tower model: scores, shapes, initial weights."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -79,3 +83,104 @@ def test_widths_must_be_positive_integers(name, width):
 def test_widths_may_be_numpys():
     model = opl.TwoTower.mlp(np.int64(3), np.int32(2), hidden=np.array([5]))
     assert {type(value) for value in model.mlp_settings["hidden"]} == {int}
+
+
+def weights(model):
+    return torch.cat([weights.detach().flatten() for weights in model.parameters()])
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 6)])
+def test_initial_weights_are_those_of_torchs_layers_by_its_global_generator(seed, hidden):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        towers = []
+        for width in (3, 2):
+            between = [width, *hidden, 4]
+            layers = [torch.nn.Linear(*pair) for pair in pairwise(between)]
+            towers.append(torch.nn.Sequential(*layers))
+    made = opl.TwoTower.mlp(3, 2, hidden, 4, random_state=seed)
+    assert torch.equal(weights(made), weights(opl.TwoTower(*towers)))
+
+
+def test_initial_weights_are_the_same_in_any_thread():
+    """Beside other threads that make towers, and that draw from torch's global generator."""
+
+    def make(seed):
+        torch.rand(3)
+        return weights(opl.TwoTower.mlp(5, 5, (4,), 3, random_state=seed))
+
+    alone, interval = [make(seed) for seed in (0, 1)], sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(make, [0, 1] * 200))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(torch.equal(one, alone[turn % 2]) for turn, one in enumerate(made))
+
+
+def test_without_a_seed_towers_are_new_ones_each_time():
+    torch.manual_seed(0)
+    one, other = (weights(opl.TwoTower.mlp(3, 2)) for _ in range(2))
+    torch.manual_seed(0)
+    assert not torch.equal(one, other)
+    assert not torch.equal(one, weights(opl.TwoTower.mlp(3, 2)))
+
+
+def test_towers_are_of_single_precision_and_can_learn_whatever_torchs_modes():
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            model = opl.TwoTower.mlp(3, 2, random_state=0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert weights(model).dtype == torch.float32
+    assert torch.equal(weights(model), weights(opl.TwoTower.mlp(3, 2, random_state=0)))
+    model(torch.zeros(1, 3), torch.zeros(1, 2)).sum().backward()
+    assert all(
+        type(layer) is not torch.nn.Linear or layer.weight.grad is not None
+        for layer in model.modules()
+    )
+
+
+@pytest.mark.parametrize("hidden", [None, 3, "34", b"34", {3, 4}, {3: 4}, np.array(3)], ids=repr)
+def test_hidden_is_a_sequence(hidden):
+    with pytest.raises(TypeError, match="hidden must be a sequence of integers, as"):
+        opl.TwoTower.mlp(3, 2, hidden)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 0.5, True, "0", np.nan], ids=repr)
+def test_a_seed_is_one(seed):
+    with pytest.raises(ValueError, match="random_state must be an integer"):
+        opl.TwoTower.mlp(3, 2, random_state=seed)
+
+
+@pytest.mark.parametrize("width", [2**40, 2**70])
+def test_towers_that_do_not_fit_into_memory_are_refused(width):
+    with pytest.raises(ValueError, match=f"from {width} to 100 units does not fit into memory"):
+        opl.TwoTower.mlp(width, 2)
+
+
+@pytest.mark.parametrize("tower", [None, 3, torch.nn.Linear, torch.relu])
+@pytest.mark.parametrize("name", ["context_tower", "action_tower"])
+def test_a_tower_is_a_module(name, tower):
+    towers = {"context_tower": torch.nn.Linear(3, 4), "action_tower": torch.nn.Linear(2, 4)}
+    with pytest.raises(TypeError, match=f"{name} must be a torch.nn.Module, an object and not"):
+        opl.TwoTower(**towers | {name: tower})
+
+
+@pytest.mark.parametrize(
+    ("context", "error", "message"),
+    [
+        (np.zeros((4, 3)), TypeError, "context must be a tensor; got ndarray"),
+        (None, TypeError, "context must be a tensor; got NoneType"),
+        (torch.zeros(4, 5), ValueError, r"context must be .* \(n, 3\) .*; got \(4, 5\) and"),
+        (torch.zeros(3), ValueError, r"context must be a tensor of shape \(n, 3\)"),
+        (torch.zeros(4, 3).double(), ValueError, "dtype torch.float32; got .*float64"),
+    ],
+    ids=["array", "None", "width", "vector", "dtype"],
+)
+def test_features_of_the_model_are_tensors(model, context, error, message):
+    with pytest.raises(error, match=message):
+        model(context, torch.zeros(7, 2))

@@ -7,6 +7,7 @@ from sklearn.linear_model import Ridge
 import opl_lib as opl
 
 CLUSTER = [0, 0, 1, 1, 1, 7]
+TOWERS = opl.TwoTower.mlp(4, 4, (4,), 2, random_state=0)
 
 
 @pytest.fixture
@@ -82,11 +83,27 @@ def test_the_first_stage_encodes_the_items_once(world):
     [
         ((None, Predictions([]), CLUSTER), TypeError, "a policy is an object .*; got NoneType"),
         ((3, Predictions([]), CLUSTER), TypeError, "a policy is an object with .*; got int"),
+        (
+            (opl.uniform, Predictions([]), CLUSTER),
+            TypeError,
+            "got the class|does not take these two",
+        ),
+        ((TOWERS, Predictions([]), CLUSTER), TypeError, r"got towers. Make .*TwoTowerPolicy\(tow"),
+        ((by_hand, Predictions, CLUSTER), TypeError, "got the class Predictions: make an object"),
         ((by_hand, Ridge(), CLUSTER), TypeError, "Ridge has none. Wrap a scikit-learn estimator"),
         ((by_hand, Predictions([]), [0.5] * 6), ValueError, "cluster must hold integers"),
         ((by_hand, Predictions([]), [[0, 1]]), ValueError, "cluster must have 1 dimension"),
     ],
-    ids=["no policy", "policy", "reward model", "cluster", "shape of cluster"],
+    ids=[
+        "no policy",
+        "policy",
+        "factory",
+        "towers",
+        "class",
+        "reward model",
+        "cluster",
+        "shape of cluster",
+    ],
 )
 def test_bad_stages_are_refused_at_construction(arguments, error, message):
     with pytest.raises(error, match=message):
@@ -109,3 +126,49 @@ def test_potec_climbs_the_value_of_its_policy_in_two_stages(world):
     assert abs(learner.history_["objective"][-1] - value) < 0.03
     greedy = served.at_temperature(0).predict_proba(log.context, log.action_context)
     assert ((greedy == 0) | (greedy == 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("context", "items", "message"),
+    [
+        (np.ones((2, 4)), None, "action_context must be an array; got None"),
+        (np.ones((2, 4)), np.ones((0, 4)), "action_context has no rows: there is no item to show"),
+        (np.ones((2, 4)), np.ones((5, 4)), "cluster has 6 entries for 5 items"),
+        (np.ones((2, 4)), np.full((6, 4), np.nan), "action_context must be finite; row 0"),
+        (None, np.ones((6, 4)), "context must be an array; got None"),
+        (np.ones((2, 4)).astype(str), np.ones((6, 4)), "context .* a number stored as text"),
+        (np.ma.masked_equal(np.eye(4), 1), np.ones((6, 4)), "context is masked in row 0"),
+    ],
+)
+def test_two_stages_ask_of_features_what_a_log_asks(context, items, message):
+    def says_uniform(context, action_context):
+        return np.full((len(context), 6), 1 / 6)
+
+    two_stages = opl.TwoStagePolicy(says_uniform, Predictions(np.zeros((2, 6))), CLUSTER)
+    with pytest.raises(ValueError, match=message):
+        two_stages.predict_proba(context, items)
+
+
+def test_clusters_are_a_copy():
+    cluster = np.array(CLUSTER)
+    two_stages = opl.TwoStagePolicy(by_hand, Predictions(np.zeros((2, 6))), cluster)
+    expected = two_stages.predict_proba(np.ones((2, 1)), np.ones((6, 1)))
+    cluster[:] = 0
+    np.testing.assert_array_equal(
+        two_stages.predict_proba(np.ones((2, 1)), np.ones((6, 1))), expected
+    )
+
+
+def test_stages_that_are_no_numbers_are_an_error():
+    def diverged(context, action_context):
+        return np.full((2, 6), np.nan)
+
+    features = np.ones((2, 4)), np.ones((6, 4))
+    with pytest.raises(ValueError, match="the policy returned nan for item 0"):
+        opl.TwoStagePolicy(diverged, Predictions(np.zeros((2, 6))), CLUSTER).predict_proba(
+            *features
+        )
+    with pytest.raises(ValueError, match="predictions are not all finite, first in row 0"):
+        opl.TwoStagePolicy(by_hand, Predictions(np.full((2, 6), np.inf)), CLUSTER).predict_proba(
+            *features
+        )

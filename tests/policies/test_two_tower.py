@@ -1,5 +1,6 @@
 """The policy: probabilities, temperature, sampling, ranking, new items, saving and loading."""
 
+import errno
 import os
 
 import numpy as np
@@ -412,12 +413,11 @@ def test_a_crash_while_saving_keeps_the_old_file_and_no_other(policy, tmp_path, 
     path = tmp_path / "policy"
     policy.save(path)
 
-    def disk_full(content, partial):
-        partial.write_bytes(b"half of it")
-        raise OSError("no space left on device")
+    def disk_full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("opl_lib.policies.two_tower.torch.save", disk_full)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr("os.fsync", disk_full)
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
         policy.at_temperature(7).save(path)
     assert opl.TwoTowerPolicy.load(path).temperature == 0.1
     assert list(tmp_path.iterdir()) == [path]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import BAD, GOOD, PI_0, TablePolicy
+from helpers import BAD, GOOD, PI_0, TableModel, TablePolicy
+from sklearn.linear_model import LogisticRegression
 
 import opl_lib as opl
 from opl_lib.evaluation.intervals import student_t
@@ -319,3 +320,73 @@ def test_a_callback_may_not_take_the_name_of_the_bound(log):
 def test_what_is_no_log_is_rejected():
     with pytest.raises(TypeError, match="feedback must be a BanditFeedback; got NoneType"):
         opl.EarlyStopping(Script()).fit(None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"learner": opl.OffPolicyLearner}, TypeError, "got the class OffPolicyLearner: make an"),
+        ({"learner": LogisticRegression()}, TypeError, "must be an OffPolicyLearner, .*got Logis"),
+        ({"held_out": True}, ValueError, "held_out must be a share .*; got True"),
+        ({"held_out": "0.2"}, ValueError, "held_out must be a share .*; got '0.2'"),
+        ({"held_out": np.nan}, ValueError, "held_out must be a share .*; got nan"),
+        ({"confidence": "0.9"}, ValueError, "confidence must be in"),
+        ({"patience": 1.0}, ValueError, "patience must be an integer"),
+        ({"random_state": 2**40}, ValueError, "random_state must be an integer of at most"),
+        ({"reward_model": 3}, TypeError, r"reward_model must have fit\(feedback\)"),
+        ({"reward_model": opl.TwoTowerRegressor}, TypeError, "the class TwoTowerRegressor: make"),
+    ],
+    ids=range(10),
+)
+def test_settings_are_checked_when_made_and_when_assigned(settings, error, message, log):
+    with pytest.raises(error, match=message):
+        opl.EarlyStopping(**{"learner": Script(), **settings})
+    assigned = opl.EarlyStopping(Script(0.5)).fit(log)
+    for name, value in settings.items():
+        setattr(assigned, name, value)
+    with pytest.raises(error, match=message):
+        assigned.fit(log)
+    assert not hasattr(assigned, "policy_")
+
+
+@pytest.mark.parametrize("share", [np.float32(0.25), np.float64(0.25)])
+def test_a_share_may_be_any_number(share, log):
+    plain = opl.EarlyStopping(Script(0.5), held_out=0.25).fit(log)
+    assert opl.EarlyStopping(Script(0.5), held_out=share).fit(log).history_ == plain.history_
+
+
+def test_held_out_rounds_are_of_the_same_items(log):
+    for held_out, message in (
+        (replace(log, action_context=2 * np.eye(3)), "held_out has another action_context than fe"),
+        (replace(log, context=np.ones((log.n_rounds, 3))), "held_out has dim_context = 3 but feed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            opl.EarlyStopping(Script(0.5), held_out=held_out).fit(log)
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (3, "callback must be a function of the policy, or None; got int"),
+        ([print], "callback must be a function of the policy, or None; got list"),
+        (opl.Watch, "callback is the class Watch: make an object of it first"),
+        (lambda policy: 3, "a callback must return None or a dictionary of numbers.*got int"),
+        (lambda policy: "ab", "a callback must return None or a dictionary of numbers.*got str"),
+        (lambda policy: [], "a callback must return None or a dictionary of numbers.*got list"),
+    ],
+    ids=range(6),
+)
+def test_what_is_no_callback_is_named(callback, message, log):
+    with pytest.raises(TypeError, match=message):
+        opl.EarlyStopping(Script(0.5)).fit(log, callback)
+
+
+def test_a_reward_model_whose_fit_returns_nothing_is_fitted_too(log):
+    class Quiet(TableModel):
+        def fit(self, feedback):
+            super().fit(feedback)
+
+    how = {"estimator": "dr", "held_out": 0.5}
+    quiet = opl.EarlyStopping(Script(0.5), reward_model=Quiet(), **how).fit(log)
+    plain = opl.EarlyStopping(Script(0.5), reward_model=TableModel(), **how).fit(log)
+    assert quiet.history_ == plain.history_

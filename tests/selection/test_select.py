@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from helpers import BAD, GOOD, PI_0, Q_HAT, TableModel, table_policy
+from sklearn.linear_model import LogisticRegression
 
 import opl_lib as opl
 from opl_lib.evaluation.intervals import student_t
@@ -573,7 +574,7 @@ def test_other_numbers_of_logs_than_three_are_rejected(n_logs, parts):
 
 
 def test_what_is_no_log_is_rejected(parts):
-    with pytest.raises(TypeError, match="feedback must be a BanditFeedback; got str"):
+    with pytest.raises(TypeError, match=r"feedback\[2\] must be a BanditFeedback; got str"):
         opl.select({"good": table_policy(GOOD)}, [*parts[:2], "log"], estimator="ips")
 
 
@@ -618,3 +619,135 @@ def test_bad_rehearsals_are_rejected(arguments, error, message, tiny_world):
     choose, n_rounds, n_logs = arguments
     with pytest.raises(error, match=message):
         opl.rehearse(choose, TinyLogs(tiny_world), n_rounds, n_logs)
+
+
+# ---- whatever else is passed
+
+
+@pytest.mark.parametrize(
+    ("candidate", "error", "message"),
+    [
+        (opl.OffPolicyLearner, TypeError, "is the class OffPolicyLearner: make an object of it"),
+        (opl.TwoTowerPolicy, TypeError, "is the class TwoTowerPolicy: make an object of it"),
+        (opl.uniform, TypeError, "is the class uniform: make an object of it"),
+        (
+            LogisticRegression(),
+            TypeError,
+            "the fit of LogisticRegression does not take a log alone",
+        ),
+        (lambda context: context, TypeError, "is neither .* does not take these two"),
+        (opl.TwoTower.mlp(2, 3), TypeError, "is neither .*TwoTowerPolicy"),
+        ([GOOD], TypeError, "is neither a learner"),
+        (None, TypeError, "is neither a learner"),
+        (TableModel(), TypeError, "has no policy_ after fit"),
+        (lambda context, items: np.full((len(context), 3), np.nan), ValueError, "returned nan for"),
+    ],
+    ids=range(10),
+)
+def test_what_is_no_candidate_is_named(candidate, error, message, parts):
+    with pytest.raises(error, match=message) as caught:
+        opl.select({"mine": candidate}, parts, estimator="ips")
+    notes = getattr(caught.value, "__notes__", [])
+    assert "candidate 'mine'" in "".join([str(caught.value), *notes])
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"fractions": "abc"}, ValueError, "fractions must be an array; got 'abc'"),
+        ({"fractions": ["0.5", "0.25", "0.25"]}, ValueError, "fractions must be numeric"),
+        ({"fractions": {0.5: 1}}, ValueError, "fractions must be an array"),
+        ({"fractions": [0.5, np.nan, 0.5]}, ValueError, "fractions must be finite"),
+        ({"temperatures": ["1"]}, ValueError, r"temperatures\[0\] must be a finite number"),
+        ({"temperatures": [True]}, ValueError, r"temperatures\[0\] must be a finite number"),
+        ({"temperatures": [1e-310]}, ValueError, r"temperatures\[0\] must be at least 1e-38, or 0"),
+        ({"temperatures": np.array(1.0)}, ValueError, "temperatures must be a sequence"),
+        ({"progress": "no"}, ValueError, "progress must be True or False; got 'no'"),
+        ({"progress": np.array([1, 2])}, ValueError, "progress must be True or False"),
+        ({"random_state": True}, ValueError, "random_state must be an integer"),
+        ({"random_state": 2**32}, ValueError, "random_state must be an integer of at most"),
+        ({"reward_model": TableModel}, TypeError, "reward_model .*the class TableModel: make an"),
+        ({"confidence": None}, ValueError, "confidence must be in"),
+        ({"confidence": 1 - 1e-16}, ValueError, "cannot tell a tail of .*lower the confidence"),
+        ({"estimator": 3}, ValueError, "an estimator is one of"),
+        ({"interval": None}, ValueError, "interval must be one of"),
+        ({"feedback": None}, TypeError, "feedback must be a BanditFeedback; got NoneType"),
+    ],
+    ids=range(18),
+)
+def test_whatever_is_out_of_range_is_named(settings, error, message, parts):
+    given = {"feedback": parts[1], "estimator": "ips", **settings}
+    with pytest.raises(error, match=message):
+        opl.select({"good": table_policy(GOOD)}, **given)
+
+
+def test_logs_of_other_items_or_widths_are_no_parts_of_one(parts):
+    wide = dataclasses.replace(parts[2], context=np.ones((parts[2].n_rounds, 3)))
+    others = dataclasses.replace(parts[2], action_context=2 * np.eye(3))
+    more = dataclasses.replace(parts[2], action_context=np.eye(4))
+    for log, message in (
+        (wide, r"feedback\[2\] has dim_context = 3 but feedback\[0\] has 2"),
+        (others, r"feedback\[2\] has another action_context than feedback\[0\]"),
+        (more, r"feedback\[2\] has n_actions = 4 but feedback\[0\] has 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            opl.select({"u": opl.uniform()}, [*parts[:2], log], estimator="ips")
+
+
+def test_the_largest_seed_is_a_seed(parts):
+    chosen = opl.select({"u": opl.uniform()}, parts[1], estimator="ips", random_state=2**32 - 1)
+    assert sum(chosen.n_rounds) == parts[1].n_rounds
+
+
+def test_a_selection_does_not_ask_for_numpys_error_state():
+    world = opl.SyntheticWorld(4, 3, 3, logging_policy=opl.softmax(1.0), random_state=0)
+    log, candidates = world.sample(300, random_state=1), {"sharp": opl.softmax(0.01)}
+    plain = opl.select(candidates, log, estimator="snips", min_ess=0)
+    with np.errstate(all="raise"):
+        raising = opl.select(candidates, log, estimator="snips", min_ess=0)
+    assert repr(raising) == repr(plain)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"choose": lambda log: None}, TypeError, "choose must be a function .*it returned None"),
+        ({"choose": lambda log: "good"}, TypeError, "choose must be .*it returned 'good'"),
+        ({"choose": lambda: None}, TypeError, "choose must be a function from a log to a Selec"),
+        ({"choose": None}, TypeError, "choose must be a function .*got NoneType"),
+        ({"world": None}, TypeError, "world must have sample.*got None"),
+        ({"world": opl.SyntheticWorld}, TypeError, "world must have sample.*got <class"),
+        ({"world": {}}, TypeError, "world must have sample"),
+        ({"progress": "no"}, ValueError, "progress must be True or False"),
+        ({"random_state": 2**40}, ValueError, "random_state must be an integer of at most"),
+        ({"n_logs": True}, ValueError, "n_logs must be an integer"),
+    ],
+    ids=range(10),
+)
+def test_what_is_no_rehearsal_is_named(changed, error, message, tiny_world):
+    def choose(log):
+        return opl.select({"u": opl.uniform()}, log, estimator="ips")
+
+    given = {"choose": choose, "world": TinyLogs(tiny_world), "n_rounds": 20, "n_logs": 1}
+    with pytest.raises(error, match=message):
+        opl.rehearse(**{**given, **changed})
+
+
+def test_a_world_draws_logs(tiny_world):
+    world = TinyLogs(tiny_world)
+    world.sample = lambda n_rounds, random_state: None
+    with pytest.raises(TypeError, match="what sample of the world returned must be a BanditFeed"):
+        opl.rehearse(lambda log: None, world, 20)
+
+
+def test_the_seeds_of_a_rehearsal_begin_anew_after_the_largest(tiny_world):
+    seeds, world = [], TinyLogs(tiny_world)
+
+    def sample(n_rounds, random_state):
+        seeds.append(random_state)
+        return tiny_world.sample(n_rounds, random_state)
+
+    world.sample = sample
+    choose = lambda log: opl.select({"u": opl.uniform()}, log, estimator="ips")  # noqa: E731
+    opl.rehearse(choose, world, 60, n_logs=2, random_state=2**32 - 1)
+    assert seeds == [2**32 - 1, 0]

@@ -363,7 +363,7 @@ def test_a_watch_is_shown_with_its_first_and_last_epoch(log):
     ("settings", "error", "message"),
     [
         ({"held_out": None}, ValueError, "needs a log to look at; pass held_out=…, train=… or"),
-        ({"held_out": "log"}, TypeError, "feedback must be a BanditFeedback; got str"),
+        ({"held_out": "log"}, TypeError, "held_out must be a BanditFeedback; got str"),
         ({"estimator": "ipw"}, ValueError, "an estimator is one of"),
         ({"estimator": "dr"}, ValueError, "'dr' needs a fitted reward model: pass reward_model=…"),
         ({"max_rounds": 1}, ValueError, "max_rounds must be an integer of at least 2; got 1"),
@@ -377,5 +377,61 @@ def test_bad_settings_are_rejected(settings, error, message, four):
 
 
 def test_logs_over_other_items_are_rejected(four, small_log):
-    with pytest.raises(ValueError, match="held_out has 3 items but train has 4"):
+    with pytest.raises(ValueError, match="train has dim_context = 3 but held_out has 2"):
         opl.Watch(four, train=small_log)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"held_out": opl.BanditFeedback}, TypeError, "held_out must be a BanditFeedback"),
+        ({"train": {"context": 1}}, TypeError, "train must be a BanditFeedback; got dict"),
+        ({"reward_model": 3}, TypeError, "a reward model has a method predict_reward.*int has"),
+        ({"reward_model": opl.TwoTowerRegressor}, TypeError, "the class TwoTowerRegressor: make"),
+        ({"random_state": 2**32}, ValueError, "random_state must be an integer of at most"),
+        ({"random_state": None}, ValueError, "random_state must be an integer"),
+        ({"max_rounds": True}, ValueError, "max_rounds must be an integer"),
+        ({"max_rounds": "5"}, ValueError, "max_rounds must be an integer"),
+    ],
+    ids=range(8),
+)
+def test_whatever_is_out_of_range_is_named(settings, error, message, four):
+    with pytest.raises(error, match=message):
+        opl.Watch(**{"held_out": four, **settings})
+
+
+def test_logs_of_other_widths_are_rejected(four):
+    wide = replace(four, context=np.ones((four.n_rounds, 3)))
+    others = replace(four, action_context=2 * four.action_context)
+    for log, message in ((wide, "train has dim_context = 3"), (others, "another action_context")):
+        with pytest.raises(ValueError, match=message):
+            opl.Watch(four, train=log)
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "message"),
+    [
+        (3, TypeError, "a policy is an object"),
+        (opl.uniform, TypeError, "the class uniform: make an object of it"),
+        (lambda context, items: None, ValueError, "what the policy returned must be an array"),
+        (lambda c, items: np.full((len(c), 3), np.nan), ValueError, "returned nan for item 0"),
+    ],
+    ids=range(4),
+)
+def test_what_is_no_policy_is_not_followed(policy, error, message, four):
+    watch = opl.Watch(four)
+    with pytest.raises(error, match=message):
+        watch(policy)
+    assert len(watch.table) == 0
+    watch(opl.uniform())  # it is still free for a fit
+    assert len(watch.table) == 1
+
+
+def test_a_watch_does_not_ask_for_numpys_error_state():
+    world = opl.SyntheticWorld(4, 3, 3, logging_policy=opl.softmax(1.0), random_state=0)
+    log, sharp = world.sample(50, random_state=1), opl.softmax(0.001)
+    plain, raising = opl.Watch(log), opl.Watch(log)
+    plain(sharp)
+    with np.errstate(all="raise"):
+        raising(sharp)
+    assert raising.table.equals(plain.table)

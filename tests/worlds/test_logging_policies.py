@@ -1,7 +1,9 @@
 """Logging policies: probabilities by hand, the article's numbers, rejected settings."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 import opl_lib as opl
 
@@ -100,3 +102,71 @@ def test_temperature_out_of_range_is_rejected(temperature):
 def test_policies_with_equal_settings_are_equal_and_print_them():
     assert opl.epsilon_greedy(0.2) == opl.epsilon_greedy(0.2) != opl.epsilon_greedy(0.3)
     assert repr(opl.softmax(2.0)) == "softmax(temperature=2.0)"
+
+
+@pytest.mark.parametrize(
+    ("context", "items", "message"),
+    [
+        (None, ITEMS, "context must be an array; got None"),
+        ("x", ITEMS, "context must be an array; got 'x'"),
+        ([["1", "2"]], ITEMS, "context must be numeric.*number stored as text"),
+        (np.ones(2), ITEMS, "context must have 2 dimensions"),
+        ([[1, 2], [3]], ITEMS, "context cannot be read as an array"),
+        (np.array([[1.0, np.nan]]), ITEMS, "context must be finite; row 0, column 1 has nan"),
+        (np.ma.masked_equal([[1.0, 2.0]], 2), ITEMS, "context is masked in row 0"),
+        (np.array([[1j, 0]]), ITEMS, "context must be numeric.*real part"),
+        (csr_matrix(np.eye(2)), ITEMS, "context is a sparse matrix"),
+        (np.ones((2, 0)), ITEMS, "context has no columns"),
+        (CONTEXT, np.ones((0, 2)), "action_context has no rows"),
+        (CONTEXT, None, "action_context must be an array; got None"),
+        (CONTEXT, np.ones(2), "action_context must have 2 dimensions"),
+        (
+            CONTEXT,
+            np.full((3, 2), np.inf),
+            "action_context must be finite; row 0, column 0 has inf",
+        ),
+    ],
+    ids=range(14),
+)
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_a_logging_policy_checks_what_it_is_asked_about(policy, context, items, message):
+    with pytest.raises(ValueError, match=message):
+        policy(context, items)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_a_logging_policy_takes_whatever_are_numbers(policy):
+    expected = policy(CONTEXT, ITEMS)
+    strided = np.asfortranarray(np.repeat(CONTEXT, 2, axis=0)[::2])
+    strided.flags.writeable = False
+    for context in (CONTEXT.tolist(), pd.DataFrame(CONTEXT), strided, CONTEXT.astype(">f8")):
+        np.testing.assert_array_equal(policy(context, ITEMS.tolist()), expected)
+    assert policy(CONTEXT[:0], ITEMS).shape == (0, len(ITEMS))
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_a_logging_policy_does_not_ask_for_numpys_error_state(policy):
+    far = np.array([[1000.0, -1000.0], [0.0, 1e-200]])
+    expected = policy(far, ITEMS)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(policy(far, ITEMS), expected)
+
+
+@pytest.mark.parametrize("policy", POLICIES[1:], ids=str)
+def test_inner_products_that_overflow_are_an_error(policy):
+    with pytest.raises(ValueError, match=r"inner products .* not finite, first in row 1, column"):
+        policy(np.array([[1.0, 1.0], [1e308, 1e308]]), 100 * ITEMS + 100)
+
+
+def test_a_temperature_too_low_for_the_inner_products_is_an_error():
+    policy = opl.softmax(1e-38)
+    with pytest.raises(ValueError, match=r"temperature=1e-38 are infinite.* row 0.*Raise temper"):
+        policy(np.full((1, 2), 1e300), ITEMS + 1)
+
+
+@pytest.mark.parametrize("setting", [True, None, "0.1", [0.1], np.array([0.1]), 1j])
+@pytest.mark.parametrize("make", [opl.epsilon_greedy, opl.epsilon_greedy_as_published, opl.softmax])
+def test_what_is_no_number_is_no_setting(make, setting):
+    name = "temperature" if make is opl.softmax else "epsilon"
+    with pytest.raises(ValueError, match=f"{name} must be .*; got"):
+        make(setting)

@@ -395,8 +395,8 @@ def test_expected_reward_of_some_items_is_that_of_all_items_there():
         (np.zeros(39, int), r"action must have shape \(n,\) or \(n, k\), with n = 40 .*\(39,\)"),
         (np.zeros((40, 1, 1), int), r"action must have shape .*\(40, 1, 1\)"),
         (np.zeros(40), "action must hold integers; got dtype float64"),
-        (np.full(40, 6), r"action must be in \[0, 5\], .*got 6 to 6"),
-        (np.full((40, 2), -1), r"action must be in \[0, 5\], .*got -1 to -1"),
+        (np.full(40, 6), r"action must be in \[0, 5\], .*row 0 has 6"),
+        (np.full((40, 2), -1), r"action must be in \[0, 5\], .*row 0, column 0 has -1"),
     ],
 )
 def test_items_that_are_none_are_rejected(action, message):
@@ -439,7 +439,11 @@ def test_list_value_takes_other_contexts():
 @pytest.mark.parametrize(
     ("items", "user", "message"),
     [
-        (np.tile([0, 1], (40, 1)), "random", "user must be 'cascade' or 'best'; got 'random'"),
+        (
+            np.tile([0, 1], (40, 1)),
+            "random",
+            r"user must be one of \['cascade', 'best'\]; got 'random'",
+        ),
         (np.zeros(40, int), "best", r"items must have shape \(n, k\), a list for each of the 40"),
         (np.tile([0, 1], (39, 1)), "best", r"items must have shape .*got \(39, 2\)"),
         (np.zeros((40, 0), int), "best", r"items must have shape .*got \(40, 0\)"),
@@ -645,6 +649,8 @@ def test_logs_share_the_items_of_their_world():
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**64, 1.5])
 def test_seeds_of_a_log_have_a_range(seed):
-    with pytest.raises(ValueError, match="random_state must be an integer of at least 0 and at mo"):
+    with pytest.raises(ValueError, match="random_state must be an integer of at "):
         make_world().sample(5, random_state=seed)
-    make_world(random_state=2**70).sample(5, random_state=2**32 - 1)
+    with pytest.raises(ValueError, match="random_state must be an integer of at "):
+        make_world(random_state=seed)
+    make_world(random_state=2**32 - 1).sample(5, random_state=2**32 - 1)

@@ -7,42 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .evaluation.estimators import FORMS
-from .objectives import OBJECTIVES
+from ..arrays import numbers
+from .colors import COLORS, REFERENCE_STYLES, color_of
+from .given import by_name, check_table, checked_axes, finite_by_name
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# One colour an objective and an estimator, everywhere. The first are Okabe and Ito's palette, the
-# others Paul Tol's, both made to survive colour blindness.
-COLORS = {
-    "ips": "#D55E00",
-    "dr": "#0072B2",
-    "regression": "#009E73",
-    "dm": "#CC79A7",
-    "snips": "#E69F00",
-    "squared_error": "#56B4E9",
-    "baseline_ips": "#882255",
-    "clipped_ips": "#CC6677",
-    "implicit_exploration": "#DDCC77",
-    "exponential_smoothing": "#999933",
-    "logarithmic_smoothing": "#661100",
-    "poem": "#AA4499",
-    "switch_dr": "#88CCEE",
-    "dros": "#332288",
-    "sndr": "#6699CC",
-    "mrdr": "#44AA99",
-    "likelihood": "#117733",
-    "avg": "#888888",
-}
-_OTHER_COLORS = ("#33BBEE", "#EE3377", "#009988", "#EE7733", "#0077BB", "#CC3311")
-REFERENCE_STYLES = {
-    "optimum": "-",
-    "best_constant_item": "-.",
-    "logging": "--",
-    "uniform": ":",
-}
 _WATCHED = {
     "estimate": "estimate of V(π)",
     "mean_weight": "mean weight",
@@ -56,22 +28,6 @@ _VALUES = {"policy_value": "policy value V(π)", "difference": "difference V(π)
 _LOG_STYLES = {"held_out": "-", "train": "--"}
 
 
-def color_of(name: str) -> str | None:
-    """The colour of an objective or an estimator; None for other names.
-
-    One that is not in `COLORS` has a colour by its place among those that are not.
-
-    Examples
-    --------
-    >>> color_of("dr") == COLORS["dr"]
-    True
-    """
-    others = [other for other in {**OBJECTIVES, **FORMS} if other not in COLORS]
-    if name in others:
-        return _OTHER_COLORS[others.index(name) % len(_OTHER_COLORS)]
-    return COLORS.get(name)
-
-
 def plot_curves(
     curves: Mapping[str, Sequence[float]],
     references: Mapping[str, float] | None = None,
@@ -82,7 +38,7 @@ def plot_curves(
     Parameters
     ----------
     curves : mapping of str to sequence of float
-        Value before the first epoch and after each, by objective.
+        Value before the first epoch and after each, by objective. Infinite values are left out.
     references : mapping of str to float, optional
         From `World.reference_values`.
     ax : matplotlib Axes, optional
@@ -91,10 +47,17 @@ def plot_curves(
     -------
     matplotlib Axes
     """
-    ax = _axes(7, 4) if ax is None else ax
-    for name, values in curves.items():
+    curves = by_name("curves", curves, "sequences of values")
+    lines = {
+        name: numbers(f"curves[{name!r}]", values, ndim=1, check_finite=False)
+        for name, values in curves.items()
+    }
+    references = finite_by_name("references", references)
+    ax = _axes(7, 4) if ax is None else checked_axes(ax)
+    for name, values in lines.items():
+        values = np.where(np.isfinite(values), values, np.nan)
         ax.plot(range(len(values)), values, color=color_of(name), marker="o", ms=3, label=name)
-    draw_references(ax, references or {})
+    draw_references(ax, references)
     ax.set_xlabel("epoch")
     ax.set_ylabel("policy value V(π)")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -123,6 +86,8 @@ def plot_estimates(
     -------
     matplotlib Axes
     """
+    for name, table in by_name("tables", tables, "tables of evaluate").items():
+        check_table(f"tables[{name!r}]", table, (), "of evaluate")
     values = {name for table in tables.values() for name in _VALUES if name in table}
     if len(values) != 1:
         raise ValueError(
@@ -130,17 +95,27 @@ def plot_estimates(
             f"{sorted(values)}. Make them with evaluate, all with difference=True or none."
         )
     (value,) = values
-    ax = _axes(7, 1 + 0.7 * len(tables)) if ax is None else ax
+    for name, table in tables.items():
+        check_table(f"tables[{name!r}]", table, (value, "ci_lower", "ci_upper"), "of evaluate")
+    references, true_values = (
+        finite_by_name("references", references),
+        finite_by_name("true_values", true_values),
+    )
+    ax = _axes(7, 1 + 0.7 * len(tables)) if ax is None else checked_axes(ax)
     for group, (policy, table) in enumerate(tables.items()):
         offsets = np.linspace(-0.25, 0.25, len(table)) if len(table) > 1 else [0]
         for offset, (estimator, row) in zip(offsets, table.iterrows(), strict=True):
-            style = {"color": color_of(estimator), "label": estimator}
-            error = [[row[value] - row.ci_lower], [row.ci_upper - row[value]]]
+            style: dict[str, Any] = {"color": color_of(str(estimator)), "label": str(estimator)}
+            error: Any = [[row[value] - row.ci_lower], [row.ci_upper - row[value]]]
+            if np.min(error) < 0:  # percentiles of the bootstrap may leave the estimate outside
+                bar = row.ci_lower, row.ci_upper
+                ax.plot(bar, [group + offset] * 2, lw=2, color=style["color"])
+                error = None
             ax.errorbar(row[value], group + offset, xerr=error, fmt="o", ms=5, lw=2, **style)
-        if true_values and policy in true_values:
+        if policy in true_values:
             ends = [group - 0.38, group + 0.38]
             ax.plot([true_values[policy]] * 2, ends, "k", lw=2, label="true value")
-    for name, at in (references or {}).items():
+    for name, at in references.items():
         ax.axvline(at, **_reference_style(name))
     ax.set_yticks(range(len(tables)), tables)
     ax.invert_yaxis()
@@ -160,7 +135,8 @@ def draw_references(ax: Axes, references: Mapping[str, float]) -> None:
     references : mapping of str to float
         From `World.reference_values`.
     """
-    for name, value in references.items():
+    checked_axes(ax)
+    for name, value in finite_by_name("references", references, optional=False).items():
         ax.axhline(value, **_reference_style(name))
 
 
@@ -179,7 +155,9 @@ def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
         Both axes are logarithmic, since a weight is wrong by the ratio of the two. The bars are
         1.96 standard errors; calibrated estimates are on the diagonal.
     """
-    ax = _axes(4.5, 4) if ax is None else ax
+    columns = ("predicted", "observed", "std_error")
+    check_table("calibration", calibration, columns, "that estimate_propensities(…) has")
+    ax = _axes(4.5, 4) if ax is None else checked_axes(ax)
     ends = [calibration[["predicted", "observed"]].min().min(), 1]
     ax.plot(ends, ends, color="0.35", lw=1, ls="--", label="calibrated")
     ax.errorbar(
@@ -213,6 +191,10 @@ def plot_watch(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
     """
     import matplotlib.pyplot as plt
 
+    for name, table in by_name("tables", tables, "tables of Watch").items():
+        check_table(f"tables[{name!r}]", table, tuple(_WATCHED), "of a Watch, its .table,")
+        if "log" not in table.index.names or not set(table.index.unique("log")) <= {*_LOG_STYLES}:
+            raise ValueError(f"tables[{name!r}] must have the logs {[*_LOG_STYLES]} in its index.")
     axes = plt.subplots(2, 4, figsize=(10, 4.8), layout="constrained")[1]
     *panels, corner = axes.flat
     for ax, (column, label) in zip(panels, _WATCHED.items(), strict=True):

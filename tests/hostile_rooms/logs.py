@@ -1,0 +1,437 @@
+"""Logs: made, cut, joined, read; clusters and propensities."""
+
+import functools
+import shutil
+
+import numpy as np
+import pandas as pd
+from hostile import (
+    Kind,
+    also,
+    but,
+    choice,
+    column,
+    count,
+    features,
+    integers,
+    labels,
+    number,
+    optional,
+    seed,
+    thing,
+    times,
+)
+from sklearn.cluster import KMeans
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+import opl_lib as opl
+
+from .kinds import (
+    FINITE,
+    FRACTION,
+    PROPENSITY,
+    answers,
+    call_of,
+    cluster_kind,
+    likely,
+    log_kind,
+    policy_kind,
+    unlikely,
+)
+from .things import Returns, Stump, things
+
+
+def calls():
+    t = things()
+    one = functools.partial(call_of, "logs")
+    full = {
+        "context": (t.context, features(rows=True)),
+        "action": (t.action, integers(high=3)),
+        "reward": (t.reward, FINITE),
+        "pscore": (t.pscore, PROPENSITY),
+        "action_context": (
+            t.items,
+            also(features(), {"one item": t.items[:1], "fewer items": t.items[:2]}),
+        ),
+        "position": (t.action, optional(integers())),
+        "user_id": (t.user, optional(labels())),
+        "timestamp": (t.time, optional(times())),
+        "cluster_pscore": (t.pscore, optional(column(low=(0, -0.5, 0.01), high=(1.5,)))),
+    }
+    yield one("BanditFeedback", opl.BanditFeedback, **full)
+    yield one(
+        "BanditFeedback.__getitem__",
+        lambda rows: t.log[rows],
+        rows=(
+            np.arange(12),
+            also(
+                thing(but=("an empty list", "an array", "a number", "True")),
+                {
+                    "beyond the last": [24],
+                    "before the first": [-25],
+                    "fractions": [0.5],
+                    "whole floats": [1.0],
+                    "a number beyond the last": 24,
+                    "a mask that is too short": np.ones(5, bool),
+                    "a mask that is too long": np.ones(25, bool),
+                    "no row": [],
+                    "an empty slice": slice(0, 0),
+                    "a mask of nothing": np.zeros(24, bool),
+                    "a slice of text": slice("a", "b"),
+                    "two dimensions": np.zeros((2, 2), int),
+                    "a pair": (0, 1, 2),
+                    "an ellipsis of columns": (slice(None), 0),
+                    "None in it": [0, None],
+                },
+                {"a slice": slice(0, 12), "a mask": np.arange(24) < 12, "a list": list(range(12))},
+            ),
+        ),
+    )
+    yield one(
+        "BanditFeedback.split",
+        t.log.split,
+        test_fraction=(0.25, FRACTION),
+        random_state=(0, seed()),
+    )
+    yield one("BanditFeedback.split_by_time", t.log.split_by_time, test_fraction=(0.25, FRACTION))
+    yield one(
+        "BanditFeedback.support_report",
+        t.log.support_report,
+        policy=(Returns(likely), optional(policy_kind(arrays=True))),
+    )
+    yield one("BanditFeedback.balance", t.log.balance)
+    yield one("BanditFeedback.to_obp", t.log.to_obp)
+    other = opl.BanditFeedback(**{**t.columns, "action_context": t.items + 1})
+    yield one(
+        "BanditFeedback.concatenate",
+        opl.BanditFeedback.concatenate,
+        logs=(
+            [t.log, t.log],
+            also(
+                thing(),
+                lambda right: {
+                    "one log": t.log,
+                    "None in it": [t.log, None],
+                    "a frame in it": [t.log, t.frame],
+                    "a number in it": [3, t.log],
+                    "other items": [t.log, other],
+                    "other widths": [t.plain, t.wide],
+                    "other columns": [t.log, t.plain],
+                    "times that do not join": _with(
+                        timestamp=[t.time, t.time.astype("datetime64[D]")]
+                    ),
+                    "times in floats and dates": _with(
+                        timestamp=[t.time / 2, t.time.astype("datetime64[D]")]
+                    ),
+                    "users that do not join": _with(user_id=[t.user, t.user.astype(str)]),
+                    "users beyond 2**53": _with(
+                        user_id=[t.user + 2**60, (t.user + 2**60).astype(np.uint64)]
+                    ),
+                    "users in floats and large integers": _with(
+                        user_id=[t.user / 2, t.user + 2**60]
+                    ),
+                    "users in text and bytes": _with(
+                        user_id=[t.user.astype(str), t.user.astype("S")]
+                    ),
+                },
+                {"a tuple": (t.log, t.log)},
+                lambda right: {"a generator": (log for log in [t.log, t.log])},
+            ),
+        ),
+    )
+    yield from _frames(one, t)
+    yield one(
+        "with_clusters",
+        opl.with_clusters,
+        feedback=(t.plain, log_kind()),
+        cluster=(t.cluster, also(cluster_kind(), {"one cluster": [1, 1, 1]})),
+        classifier=(DummyClassifier(strategy="prior"), optional(_classifiers())),
+        random_state=(0, seed()),
+        floor=(0.1, optional(number(outside=(0, -0.1, 0.6)))),
+    )
+    yield one(
+        "estimate_propensities",
+        opl.estimate_propensities,
+        context=(t.context, features(rows=True)),
+        action=(t.action, integers(high=3)),
+        n_actions=(3, count(least=3)),
+        classifier=(DummyClassifier(strategy="prior"), optional(_classifiers())),
+        n_folds=(2, count(least=2, most=24)),
+        floor=(0.1, optional(number(outside=(0, -0.1, 0.5)))),
+        n_bins=(3, count()),
+        random_state=(0, seed()),
+        user_id=(np.arange(24), optional(labels())),
+    )
+    yield from _open_bandit(one)
+
+
+def _with(**columns):
+    t = things()
+    ((name, values),) = columns.items()
+    return [opl.BanditFeedback(**t.columns, **{name: value}) for value in values]
+
+
+def _classifiers():
+    """What estimates propensities."""
+
+    def refused(right):
+        bad = answers(likely) | {
+            "that returns negative numbers": unlikely,
+            "that returns sums of 2": lambda n, m: 2 * likely(n, m),
+        }
+        return {
+            "the class": LogisticRegression,
+            "a regression": LinearRegression(),
+            "a transformer": StandardScaler(),
+            "clusters": KMeans(2),
+            "a policy": things().policy,
+            **{f"one {label}": Stump(answer) for label, answer in bad.items()},
+        }
+
+    return thing(refused)
+
+
+def _frames(one, t):
+    def name_kind(*wrong):
+        def refused(right):
+            return {
+                "another column": "zz",
+                "nothing": "",
+                "a list of one": [right],
+                "a tuple": (right, right),
+                "bytes": str(right).encode(),
+                **{f"the column {name!r}": name for name in wrong},
+            }
+
+        return thing(refused, but=("text", "a number"))
+
+    def names_kind():
+        def refused(right):
+            return {
+                "another column": [*right, "zz"],
+                "a column of text": ["item"],
+                "a column of dates": ["when"],
+                "None in it": [None],
+                "a list in it": [["x0"]],
+                "a number in it": [3],
+                "one name": right[0],
+                "a set of others": {"zz"},
+            }
+
+        def accepted(right):
+            return {
+                "a tuple": tuple(right),
+                "an index": pd.Index(right),
+                "an array": np.array(right),
+            }
+
+        return thing(refused, accepted, but=("text", "an array"))
+
+    def frame_kind():
+        def refused(right):
+            twice = pd.concat([t.frame, t.frame[["x0"]]], axis=1)
+            levels = t.frame.copy()
+            levels.columns = pd.MultiIndex.from_product([t.frame.columns, ["log"]])
+            changes = {
+                "a click of NaN": {"click": t.frame["click"].where(t.frame.index != 3)},
+                "clicks as text": {"click": t.frame["click"].astype(str)},
+                "propensities as text": {"p": t.frame["p"].astype(str)},
+                "a propensity of 0": {"p": t.frame["p"].where(t.frame.index != 3, 0)},
+                "a context of None": {
+                    "x0": t.frame["x0"].astype(object).where(t.frame.index != 3, None)
+                },
+                "an unknown item": {"item": t.frame["item"].where(t.frame.index != 3, "zz")},
+                "a missing item": {"item": t.frame["item"].where(t.frame.index != 3, None)},
+                "items that are numbers": {"item": t.action},
+                "items with blanks": {"item": t.frame["item"] + " "},
+                "items in lists": {"item": [[k] for k in t.frame["item"]]},
+                "items of mixed types": {"item": ["i0", *t.action[1:]]},
+                "times as text": {"when": t.frame["when"].dt.strftime("%d/%m/%Y")},
+                "a missing time": {"when": t.frame["when"].where(t.frame.index != 3)},
+                "users of mixed types": {"user": ["u0", *t.user[1:]]},
+            }
+            return {
+                "the class of a frame": pd.DataFrame,
+                "an array": t.context,
+                "a frame without rows": t.frame[:0],
+                "a frame without columns": t.frame[[]],
+                "a column that is there twice": twice,
+                "names in two levels": levels,
+                "one column": t.frame["x0"],
+                **{label: t.frame.assign(**change) for label, change in changes.items()},
+            }
+
+        def accepted(right):
+            return {
+                "another index": t.frame.set_index(np.arange(100, 124)),
+                "categories": t.frame.assign(item=t.frame["item"].astype("category")),
+                "nullable columns": t.frame.convert_dtypes(),
+                "truths as clicks": t.frame.assign(click=t.frame["click"] > 0),
+            }
+
+        return thing(refused, accepted)
+
+    def items_kind():
+        def refused(right):
+            table = t.table_of_items
+            return {
+                "an item described twice": pd.concat([table, table[:1]]),
+                "a missing id": table.assign(id=["i0", "i1", None]),
+                "ids of numbers": table.assign(id=[0, 1, 2]),
+                "ids of mixed types": table.assign(id=["i0", "i1", 2]),
+                "ids of lists": table.assign(id=[["i0"], ["i1"], ["i2"]]),
+                "a feature of text": table.assign(f="a"),
+                "a feature of numbers as text": table.assign(f=["1", "2", "3"]),
+                "a missing feature": table.assign(f=[0.5, None, 1.0]),
+                "no features": table[["id"]],
+                "fewer items": table[:2],
+                "no id": table[["f", "g"]],
+                "a number of items": 3,
+            }
+
+        return thing(refused)
+
+    yield one(
+        "BanditFeedback.from_dataframe",
+        opl.BanditFeedback.from_dataframe,
+        frame=(t.frame, frame_kind()),
+        context=([f"x{k}" for k in range(4)], names_kind()),
+        action=("item", name_kind("x0", "when")),
+        reward=("click", name_kind("item", "when")),
+        pscore=("p", name_kind("item", "when", "x0")),
+        items=(t.table_of_items, items_kind()),
+        item_id=("id", name_kind("f")),
+        item_features=(
+            ["f", "g"],
+            optional(but(names_kind(), "a column of text", "a column of dates", "one name")),
+        ),
+        position=("slot", optional(name_kind("x0", "item"))),
+        user_id=("user", optional(name_kind())),
+        timestamp=("when", optional(name_kind("item"))),
+    )
+    obp = t.log.to_obp()
+    needed = ("context", "action", "reward", "pscore")
+    yield one(
+        "BanditFeedback.from_obp",
+        opl.BanditFeedback.from_obp,
+        bandit_feedback=(
+            obp,
+            thing(
+                {
+                    **{
+                        f"without {name}": {k: v for k, v in obp.items() if k != name}
+                        for name in needed
+                    },
+                    **{f"None for {name}": {**obp, name: None} for name in needed},
+                    **{f"text for {name}": {**obp, name: "text"} for name in needed},
+                    "a log": t.log,
+                    "pairs": list(obp.items()),
+                    "a frame": t.frame,
+                }
+            ),
+        ),
+        action_context=(t.items, optional(features())),
+    )
+
+
+def _open_bandit(one):
+    t = things()
+    root = t.folder / "obd"
+    for policy in ("random", "bts"):
+        made = root / policy / "men"
+        made.mkdir(parents=True, exist_ok=True)
+        _store().to_csv(made / "men.csv")
+        _store_items().to_csv(made / "item_context.csv", index=False)
+    files = t.folder / "obd-files"
+
+    def read(files):
+        name, text = files
+        folder = t.folder / "obd-damaged"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(root, folder)
+        if name:
+            (folder / "random" / "men" / name).write_bytes(text)
+        return opl.load_open_bandit("random", "men", folder)
+
+    def damages(right):
+        log, items = _store().to_csv().encode(), _store_items().to_csv(index=False).encode()
+        given = {
+            "a log that is empty": ("men.csv", b""),
+            "a log of its head only": ("men.csv", log.split(b"\n")[0] + b"\n"),
+            "a log cut in a row": ("men.csv", log[:-25]),
+            "a log of zeros": ("men.csv", bytes(400)),
+            "a log of anything": ("men.csv", bytes(range(256)) * 4),
+            "a log in another encoding": ("men.csv", log.decode().encode("utf-16")),
+            "a log with semicolons": ("men.csv", log.replace(b",", b";")),
+            "a log with bad times": ("men.csv", log.replace(b"2019-11", b"yesterday")),
+            "a log with bad items": ("men.csv", log.replace(b",2,1,", b",a,1,")),
+            "a log with unknown items": ("men.csv", log.replace(b",2,1,", b",77,1,")),
+            "a log with clicks of text": ("men.csv", log.replace(b",0.25,", b",maybe,")),
+            "a log with lost columns": ("men.csv", log.replace(b"click", b"clack")),
+            "a log with propensities of 0": ("men.csv", log.replace(b",0.25,", b",0.0,")),
+            "a log with missing users": ("men.csv", log.replace(b",u0,", b",,")),
+            "items that are empty": ("item_context.csv", b""),
+            "items of their head only": ("item_context.csv", items.split(b"\n")[0] + b"\n"),
+            "items with a line twice": ("item_context.csv", items + items.splitlines()[-1] + b"\n"),
+            "items with lost columns": ("item_context.csv", items.replace(b"item_feature_2", b"z")),
+            "items with bad numbers": ("item_context.csv", items.replace(b"0.5,", b"half,")),
+            "items with a gap": (
+                "item_context.csv",
+                b"\n".join(items.splitlines()[:2] + items.splitlines()[3:]),
+            ),
+            "items of anything": ("item_context.csv", bytes(range(256))),
+        }
+        return given
+
+    yield one(
+        "load_open_bandit",
+        opl.load_open_bandit,
+        behavior_policy=("random", choice()),
+        campaign=("men", choice()),
+        data_path=(
+            root,
+            Kind(
+                lambda right: {
+                    "a number": 3,
+                    "a list": [1],
+                    "an object": object(),
+                    "True": True,
+                    "no such folder": root / "zz",
+                    "a file": t.file,
+                    "an empty folder": files,
+                    "nothing": "zz",
+                },
+                lambda right: {"text": str(right)},
+                errors=(ValueError, TypeError, OSError),
+            ),
+        ),
+    )
+    yield one(
+        "load_open_bandit", read, files=(("", b""), Kind(damages, errors=(ValueError, OSError)))
+    )
+
+
+def _store():
+    rows = 12
+    return pd.DataFrame(
+        {
+            "timestamp": [f"2019-11-24 00:00:{k:02d}.1+00:00" for k in range(rows)],
+            "item_id": [k % 3 for k in range(rows)],
+            "position": [k % 3 + 1 if k % 3 != 2 else 1 for k in range(rows)],
+            "click": [k % 2 for k in range(rows)],
+            "propensity_score": 0.25,
+            **{f"user_feature_{k}": [f"u{j % 2}" for j in range(rows)] for k in range(4)},
+        }
+    )
+
+
+def _store_items():
+    return pd.DataFrame(
+        {
+            "item_id": range(3),
+            "item_feature_0": [0.5, 0.25, -0.5],
+            **{f"item_feature_{k}": ["a", "b", "a"] for k in (1, 2, 3)},
+        }
+    )

@@ -1,0 +1,167 @@
+"""What is learned does not depend on the unit, the offset or the rarity of the reward."""
+
+import numpy as np
+import pytest
+from learning.learners import with_columns
+from sklearn.linear_model import PoissonRegressor
+from sklearn.neural_network import MLPRegressor
+
+import opl_lib as opl
+
+UNITS = [(1e-6, 0.0), (1e6, 0.0), (1.0, 100.0)]
+SMALL = {"epochs": 3, "hidden": (8,), "dim_embedding": 4, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def world():
+    return opl.SyntheticWorld(5, 3, 3, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def revenue(world):
+    log = world.sample(800, random_state=1)
+    noise = np.random.default_rng(0).normal(size=len(log))
+    return with_columns(log, reward=log.context[:, 0] + log.action + noise)
+
+
+def in_unit(log, unit, offset):
+    return with_columns(log, reward=log.reward * unit + offset)
+
+
+@pytest.mark.parametrize(("unit", "offset"), UNITS)
+@pytest.mark.parametrize("objective", ["auto", "squared_error", "mrdr"])
+def test_a_regressor_predicts_the_same_in_any_unit(revenue, objective, unit, offset):
+    first, second = (
+        opl.TwoTowerRegressor(objective, **SMALL)
+        .fit(log)
+        .predict_reward(log.context, log.action_context)
+        for log in (revenue, in_unit(revenue, unit, offset))
+    )
+    np.testing.assert_allclose((second - offset) / unit, first, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("unit", "offset"), UNITS)
+def test_a_network_of_scikit_learn_predicts_the_same_in_any_unit(revenue, unit, offset):
+    model = opl.SklearnRewardModel(
+        MLPRegressor(hidden_layer_sizes=(5,), max_iter=20, random_state=0)
+    )
+    with pytest.warns(match="Maximum iterations"):
+        first, second = (
+            opl.cross_fit(model, log).predict_reward(log.context, log.action_context)
+            for log in (revenue, in_unit(revenue, unit, offset))
+        )
+    np.testing.assert_allclose((second - offset) / unit, first, rtol=1e-4, atol=1e-4)
+
+
+def test_an_estimator_of_counts_gets_the_rewards_as_they_are_if_asked(revenue):
+    counts = with_columns(revenue, reward=np.abs(revenue.reward).round())
+    with pytest.raises(ValueError, match="out of the valid range") as caught:
+        opl.SklearnRewardModel(PoissonRegressor()).fit(counts)
+    assert "standardise=False" in caught.value.__notes__[0]
+    model = opl.SklearnRewardModel(PoissonRegressor(), standardise=False).fit(counts)
+    assert (model.predict_reward(counts.context, counts.action_context) > 0).all()
+
+
+@pytest.mark.parametrize(("unit", "offset"), UNITS)
+def test_a_policy_of_a_regression_is_the_same_in_any_unit(revenue, unit, offset):
+    first, second = (
+        opl.OffPolicyLearner("squared_error", **SMALL)
+        .fit(log)
+        .policy_.predict_proba(log.context, log.action_context)
+        for log in (revenue, in_unit(revenue, unit, offset))
+    )
+    np.testing.assert_allclose(second, first, atol=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["ips", "dr", "snips"])
+def test_units_that_are_powers_of_two_give_the_same_bits(revenue, objective):
+    first, second = (
+        opl.OffPolicyLearner(objective, **SMALL)
+        .fit(log)
+        .policy_.scores(log.context, log.action_context)
+        for log in (revenue, in_unit(revenue, 2.0**-20, 0.0))
+    )
+    np.testing.assert_array_equal(second, first)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e-4, 1e4])
+def test_tiny_and_huge_rewards_are_learned_from_as_well(world, unit):
+    log = world.sample(2000, random_state=2)
+    learner = opl.OffPolicyLearner("ips", **{**SMALL, "epochs": 15}, learning_rate=1e-2)
+    first, second = (
+        world.policy_value(learner.fit(each).policy_) for each in (log, in_unit(log, unit, 0.0))
+    )
+    assert first > world.policy_value(opl.uniform()) + 0.01
+    assert second == pytest.approx(first, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("reward", "expected"),
+    [([0, 1], "regression"), ([1, 1], "regression"), ([0, 0.5], "squared_error")],
+)
+def test_the_loss_is_chosen_by_what_the_reward_is(revenue, reward, expected):
+    log = with_columns(revenue, reward=np.resize(reward, len(revenue)))
+    assert str(opl.TwoTowerRegressor(**SMALL).fit(log).objective_) == expected
+
+
+@pytest.mark.parametrize("reward", [[0, 0, 0, 1], [3.0, 5.0], [7.0], [1], [0]])
+def test_predictions_start_at_the_mean(revenue, reward):
+    log = with_columns(revenue, reward=np.resize(reward, len(revenue)))
+    model = opl.TwoTowerRegressor(**SMALL, learning_rate=1e-12).fit(log)
+    predicted = model.predict_reward(log.context, log.action_context)
+    assert predicted.mean() == pytest.approx(np.mean(reward), abs=max(1e-3, 0.3 * np.std(reward)))
+
+
+@pytest.mark.parametrize(("n_rounds", "n_clicks"), [(400, 4), (1500, 9), (3000, 30)])
+def test_dr_has_no_much_larger_error_than_ips_where_clicks_are_rare(n_rounds, n_clicks):
+    ratios = []
+    for seed in range(4):
+        log = opl.SyntheticWorld(10, 5, 5, random_state=seed).sample(n_rounds, random_state=seed)
+        clicked = np.random.default_rng(seed).permutation(n_rounds)[:n_clicks]
+        log = with_columns(log, reward=np.isin(np.arange(n_rounds), clicked).astype(float))
+        error = opl.evaluate(opl.epsilon_greedy(0.3), log, ["ips", "dr"]).std_error
+        ratios.append(error["dr"] / error["ips"])
+    assert max(ratios) < 1.3  # up to ten without shrinking
+
+
+def slope_of(log):
+    q_hat = opl.cross_fit(opl.TwoTowerRegressor(progress=False), log)
+    assert (
+        len({model.link_ for model in q_hat.models}) == 1 or not np.isin(log.reward, (0, 1)).all()
+    )
+    return q_hat.models[0].link_.slope, q_hat
+
+
+def test_noise_is_shrunk_to_the_mean_and_signal_is_kept(world):
+    log = world.sample(4000, random_state=3)
+    shuffled = np.random.default_rng(0).permutation(log.reward)
+    slope, q_hat = slope_of(with_columns(log, reward=shuffled))
+    assert slope < 0.1
+    rows = q_hat.predict_rows(np.arange(len(log)))
+    assert rows.mean() == pytest.approx(log.reward.mean(), abs=0.01)
+    assert slope_of(log)[0] > 0.5
+    assert slope_of(with_columns(log, reward=log.reward * 3 - 1))[0] > 0.5
+
+
+def test_one_fold_is_not_shrunk(world):
+    log = world.sample(500, random_state=3)
+    q_hat = opl.cross_fit(opl.TwoTowerRegressor(**SMALL), log, n_folds=1)
+    assert q_hat.models[0].link_.slope == 1
+
+
+@pytest.mark.parametrize(("unit", "offset"), [(1e-3, 0.0), (1e3, 0.0), (1.0, 50.0)])
+def test_estimates_and_choices_do_not_depend_on_the_unit(revenue, unit, offset):
+    policy = opl.epsilon_greedy(0.5)
+    tables = [
+        opl.evaluate(opl.softmax(1.0), log, ["snips", "dr", "dm", "sndr"])
+        for log in (revenue, in_unit(revenue, unit, offset))
+    ]
+    estimates = [tables[0].policy_value, (tables[1].policy_value - offset) / unit]
+    np.testing.assert_allclose(*estimates, rtol=1e-3)
+    errors = [tables[0].std_error.dropna(), tables[1].std_error.dropna() / unit]
+    np.testing.assert_allclose(*errors, rtol=1e-3)
+    chosen = [
+        opl.select({"u": opl.uniform(), "e": policy}, log, estimator="dr").best
+        for log in (revenue, in_unit(revenue, unit, offset))
+    ]
+    assert chosen[0] == chosen[1]
