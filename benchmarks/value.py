@@ -178,6 +178,7 @@ def obp_network(objective: str) -> Callable:
         from obp.ope import DoublyRobust, InverseProbabilityWeighting
         from obp.policy import NNPolicyLearner
 
+        context = context.copy()  # a world's is read-only, torch warns
         estimator = {"ipw": InverseProbabilityWeighting, "dr": DoublyRobust}[objective]()
 
         def value(**columns: Any) -> torch.Tensor:

@@ -115,7 +115,7 @@ def test_a_fraction_is_no_number_that_arrays_know():
 
 def test_a_seed_beyond_32_bits_is_refused_with_a_cure_that_helps():
     number = 2**64
-    with pytest.raises(ValueError, match="random_state must be .* at most 4294967295") as caught:
+    with pytest.raises(ValueError, match=r"random_state must be .* at most 4294967295") as caught:
         opl.SyntheticWorld(3, 2, 2, n_eval_contexts=1, random_state=number)
     cure = str(caught.value).partition("Make one of it: ")[2].rstrip(".")
     seed = eval(cure, {"numpy": np, "number": number})

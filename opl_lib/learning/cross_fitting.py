@@ -145,9 +145,10 @@ def cross_fit(
     References
     ----------
     Chernozhukov et al., "Double/debiased machine learning for treatment and structural
-    parameters", The Econometrics Journal 2018; van der Laan, Luedtke and Carone, "Doubly robust
-    inference via calibration", 2024 (nuisances that were cross-fitted, calibrated on all rows);
-    Mallows, "Some comments on C_p", Technometrics 1973 (the factor ``1 − 2 / z²``).
+    parameters", The Econometrics Journal 2018; van der Laan, Luedtke and Carone, "Automatic doubly
+    robust inference for linear functionals via calibrated debiased machine learning", 2024 (models
+    that were cross-fitted, calibrated on all rows); Breiman, "Better subset regression using the
+    nonnegative garrote", Technometrics 1995 (the factor ``1 − 2 / z²``).
 
     Examples
     --------

@@ -26,7 +26,11 @@ def by_name(name: str, values: Any, what: str) -> Mapping[str, Any]:
 
 
 def finite_by_name(name: str, values: Any, optional: bool = True) -> Mapping[str, float]:
-    """Finite numbers by name; nothing of nothing."""
+    """Finite numbers by name, in a dictionary or a pandas Series; nothing of nothing."""
+    import pandas as pd
+
+    if isinstance(values, pd.Series):
+        values = values.to_dict()
     if (optional and values is None) or (isinstance(values, Mapping) and not values):
         return {}
     for key, value in by_name(name, values, "numbers").items():

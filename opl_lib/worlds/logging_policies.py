@@ -142,13 +142,7 @@ class softmax:
     @plain_arithmetic
     def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         context, action_context = _checked(context, action_context)
-        with np.errstate(over="ignore"):
-            logits = _inner_products(context, action_context) / float(self.temperature)
-        if (place := _not_finite(logits)) is not None:
-            raise ValueError(
-                f"inner products by temperature={self.temperature} are infinite, first in "
-                f"{where(place)}. Raise temperature."
-            )
+        logits = _inner_products(context, action_context, float(self.temperature))
         return _softmax(logits)
 
 
@@ -183,27 +177,28 @@ def _checked(context: Any, action_context: Any) -> tuple[np.ndarray, np.ndarray]
     return context, action_context
 
 
-def _inner_products(context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
-    if context.shape[1] != action_context.shape[1]:
+def _inner_products(
+    context: np.ndarray, action_context: np.ndarray, temperature: float | None = None
+) -> np.ndarray:
+    width = context.shape[1]
+    if width != action_context.shape[1]:
         raise ValueError(
-            f"this logging policy takes inner products, but contexts have {context.shape[1]} "
+            f"this logging policy takes inner products, but contexts have {width} "
             f"features and items {action_context.shape[1]}; give both the same number."
         )
     with np.errstate(over="ignore", invalid="ignore"):
         products = context @ action_context.T
-    if (place := _not_finite(products)) is not None:
+        largest = np.abs(context).max(initial=0) * np.abs(action_context).max(initial=0) * width
+        if temperature is not None:
+            products, largest = products / temperature, largest / temperature
+    if not np.isfinite(largest) and not np.isfinite(products).all():
         raise ValueError(
-            "inner products of context and action_context are not finite, first in "
-            f"{where(place)}: divide both by a constant."
+            "inner products of context and action_context"
+            + (f" by temperature={temperature}" if temperature else "")
+            + f" are not finite, first in {where(first(~np.isfinite(products)))}: divide context "
+            "by a constant."
         )
     return products
-
-
-def _not_finite(array: np.ndarray) -> tuple[int, ...] | None:
-    """Where an array is first not finite: a sum says in one pass that it is."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        bad = None if np.isfinite(array.sum()) else ~np.isfinite(array)
-    return None if bad is None or not bad.any() else first(bad)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

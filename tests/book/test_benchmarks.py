@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from experiments.learners import REGRESSION
 
 import opl_lib as opl
 
@@ -92,14 +93,14 @@ def test_the_articles_loop_takes_the_steps_of_the_library(log, objective):
     before = [p.detach().clone() for p in towers.parameters()]
     article_loop.train(log, objective, batch_size=60, towers=towers)
     learner = opl.OffPolicyLearner(
-        objective,
+        REGRESSION if objective == "regression" else objective,
         towers=model,
         epochs=1,
         batch_size=60,
         learning_rate=1e-5,
         weight_decay=1e-6,
         shuffle=False,
-        reward_model=opl.SklearnRewardModel(article_loop.reward_model()),
+        reward_model=opl.SklearnRewardModel(article_loop.reward_model(), standardise=False),
         n_folds=1,
     )
     with warnings.catch_warnings():
@@ -116,7 +117,7 @@ def test_the_articles_loop_takes_the_steps_of_the_library(log, objective):
 def test_q_hat_by_columns_is_the_regressor_on_pairs(log):
     q_hat = article_loop.q_hat_by_columns(log)
     with pytest.warns(UserWarning, match="Maximum iterations"):
-        model = opl.SklearnRewardModel(article_loop.reward_model()).fit(log)
+        model = opl.SklearnRewardModel(article_loop.reward_model(), standardise=False).fit(log)
     assert np.allclose(
         q_hat, model.predict_reward(log.context, log.action_context), rtol=1e-4, atol=1e-5
     )
