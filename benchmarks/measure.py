@@ -40,7 +40,7 @@ def ticking(name: str, tick: Tick, after: int = 0) -> opl.Objective:
     def function(logits, batch):
         if next(steps) >= after:
             tick()
-        return objective(logits, batch)
+        return objective.ask(logits, batch)
 
     return replace(objective, function=function, settings={}, name=name)
 

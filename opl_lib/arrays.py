@@ -93,12 +93,6 @@ def feature_matrix(name: str, values: Any, width: int | None = None) -> np.ndarr
     return array
 
 
-def mean_and_scale(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation; 0 for the latter where rounding alone tells values apart."""
-    mean, scale = float(values.mean()), float(values.std())
-    return mean, scale if scale > 1e-12 * abs(mean) else 0.0
-
-
 def single_precision(name: str, array: np.ndarray) -> np.ndarray:
     """Finite numbers as the float32 that towers compute with."""
     with np.errstate(over="ignore", under="ignore"):

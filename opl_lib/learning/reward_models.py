@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import feature_matrix, mean_and_scale, row_chunks
+from ..arrays import feature_matrix, row_chunks
 from ..checks import check_flag
 from ..logs.feedback import BanditFeedback, check_feedback
+from ..objectives.regressions import mean_and_scale
 from ..protocols import PreparesPredictions, reward_function
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import mean_and_scale
 from ..logs.feedback import BanditFeedback
 from .base import Formula, Found
 from .batch import Batch
@@ -32,6 +31,12 @@ def identity(scores: Tensor) -> Tensor:
 def log_odds(mean: float) -> float:
     """The score that predicts a mean of rewards by its sigmoid."""
     return math.log(mean / (1 - mean))
+
+
+def mean_and_scale(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation; 0 for the latter where rounding alone tells values apart."""
+    mean, scale = float(values.mean()), float(values.std())
+    return mean, scale if scale > 1e-12 * abs(mean) else 0.0
 
 
 @dataclass(frozen=True)

@@ -164,19 +164,7 @@ class EarlyStopping:
 
         def look(policy: Any) -> dict[str, float]:
             nonlocal best, reason
-            found, stopped = None, False
-            try:
-                found = callback(policy) if callback is not None else None
-            except StopFit:
-                stopped = True
-            if not isinstance(found, Mapping | None):
-                raise TypeError(
-                    "a callback must return None or a dictionary of numbers by their names; "
-                    f"got {type(found).__name__}."
-                )
-            numbers = dict(found or {})
-            if "held_out" in numbers:
-                raise ValueError("'held_out' is what history_ calls the bound; rename the number.")
+            numbers, stopped = _of_callback(callback, policy)
             row, reason = judge.row(policy_terms(policy, to_judge, q_hat))
             bounds.append(-math.inf if reason else row["lower_bound"])
             numbers["held_out"] = bounds[-1]
@@ -224,3 +212,21 @@ class EarlyStopping:
         if isinstance(self.held_out, BanditFeedback):
             return feedback, self.held_out
         return feedback.split(float(self.held_out), self.random_state)
+
+
+def _of_callback(callback: Any, policy: Any) -> tuple[dict[str, float], bool]:
+    """What the user's callback says of a policy, and whether it stops the fit."""
+    if callback is None:
+        return {}, False
+    try:
+        found = callback(policy)
+    except StopFit:
+        return {}, True
+    if not isinstance(found, Mapping | None):
+        raise TypeError(
+            "a callback must return None or a dictionary of numbers by their names; "
+            f"got {type(found).__name__}."
+        )
+    if found and "held_out" in found:
+        raise ValueError("'held_out' is what history_ calls the bound; rename the number.")
+    return dict(found or {}), False
