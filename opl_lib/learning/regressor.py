@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -148,8 +148,9 @@ class TwoTowerRegressor(TwoTowerSettings):
         ValueError
             If the regressor is not fitted.
         """
-        policy, to_reward = self._fitted().policy_, self.link_
+        policy, to_reward = self._fitted().policy_, replace(self._fitted().link_, slope=1.0)
         u, v = policy.embed_context(context), policy.embed_items(action_context)
+        u *= np.float32(self.link_.slope)
 
         def predict(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
             return to_reward(torch.from_numpy(u[rows] @ v[items].T)).numpy()

@@ -53,11 +53,12 @@ class Link:
     def __call__(self, scores: Tensor) -> Tensor:
         """Predicted rewards; the scores may be overwritten."""
         if self.to_reward is identity:
-            scores = scores.double()
-        if (self.slope, self.offset) != (1.0, 0.0):
-            scores = scores * self.slope + self.offset
-        predicted = self.to_reward(scores)
-        return predicted * self.scale + self.mean if self.to_reward is identity else predicted
+            return (scores.double() * self.slope + self.offset) * self.scale + self.mean
+        if self.slope != 1:
+            scores.mul_(self.slope)
+        if self.offset:
+            scores.add_(self.offset)
+        return self.to_reward(scores)
 
     def standardise(self, feedback: BanditFeedback) -> BanditFeedback:
         """The log with the rewards that the scores are to predict."""
