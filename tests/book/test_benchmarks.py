@@ -16,6 +16,7 @@ import opl_lib as opl
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import against
 import article_loop
 import measure
 import memory
@@ -237,3 +238,17 @@ def test_an_unknown_benchmark_is_refused(capsys):
     with pytest.raises(SystemExit):
         command.main(["speed"])
     assert "no such benchmark: speed" in capsys.readouterr().err
+
+
+def test_two_checkouts_are_timed_against_each_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        sys, "argv", ["against.py", str(against.HERE), "--rounds=1", "--only=1 ips"]
+    )
+    against.main()
+    numbers = capsys.readouterr().out.splitlines()[1].split()
+    assert numbers[:2] == ["1", "ips"] and float(numbers[2]) > 0 and float(numbers[4]) > 0
+    for wrong in ([str(tmp_path)], [str(against.HERE), "--only=nothing"]):
+        monkeypatch.setattr(sys, "argv", ["against.py", *wrong])
+        with pytest.raises(SystemExit):
+            against.main()
+    assert "there are 1 ips" in capsys.readouterr().err
