@@ -22,10 +22,10 @@ help: ## show this list
 
 # The stamp comes last, so a set-up that was interrupted is started again.
 $(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
 	  { echo "Python 3.11.5 or newer is needed, $(PYTHON) is not. Try: make PYTHON=python3.11" >&2; exit 1; }
 	@echo "setting up .venv (once, some minutes)"
-	@$(PYTHON) -m venv .venv
+	@"$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -47,13 +47,19 @@ test: html ## unit tests, doctests, re-run of the notebooks, rendered pages in a
 # Python 3.11: for newer ones the oldest packages have no wheels.
 TORCH ?= 2.13.0
 FLOORS := .venv-floors
+FLOORS_READY := $(FLOORS)/.ready-$(TORCH)
 OF_BOOK := $(wildcard tests/book/test_*.py)
-.PHONY: test-floors
-test-floors: ## unit tests with the oldest packages that pyproject.toml admits, in .venv-floors
-	@test -d $(FLOORS) || $(PYTHON) -m venv $(FLOORS)
-	@$(PYTHON) tools/floors.py | sed 's/^torch==.*/torch==$(TORCH)/' > $(FLOORS)/floors.txt
+# As for .venv, the stamp comes last; those of other versions of torch go first.
+$(FLOORS_READY): pyproject.toml tools/floors.py
+	@"$(PYTHON)" -m venv $(FLOORS)
+	@rm -f $(FLOORS)/.ready-*
+	@"$(PYTHON)" tools/floors.py | sed 's/^torch==.*/torch==$(TORCH)/' > $(FLOORS)/floors.txt
 	@$(FLOORS)/bin/python -m pip install --quiet --requirement $(FLOORS)/floors.txt \
 	  hypothesis obp==0.4.1 polars pytest pytest-xdist
+	@touch $@
+
+.PHONY: test-floors
+test-floors: $(FLOORS_READY) ## unit tests with the oldest packages that pyproject.toml admits, in .venv-floors
 	@PYTHONPATH=. $(FLOORS)/bin/python -m pytest --numprocesses 2 --dist loadscope \
 	  --override-ini addopts=--import-mode=importlib --override-ini filterwarnings=ignore tests \
 	  $(addprefix --ignore ,$(filter-out %_experiments.py %_tables.py %_runners.py,$(OF_BOOK)))

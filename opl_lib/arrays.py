@@ -54,7 +54,8 @@ def as_array(name: str, values: Any) -> np.ndarray:
     try:
         array = np.asarray(values)
     except Exception as error:  # of whatever library the values come from
-        raise ValueError(f"{name} cannot be read as an array: {error}") from error
+        cure = " Convert it first: .detach().float()." if hasattr(values, "detach") else ""
+        raise ValueError(f"{name} cannot be read as an array: {error}{cure}") from error
     if array.ndim == 0:
         raise ValueError(f"{name} must be an array; got {_shortly(values)}.")
     return array

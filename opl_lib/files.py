@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import Any
 
 
-def as_path(name: str, value: Any) -> Path:
-    """A path; raise unless `value` is the name of a file."""
+def as_path(name: str, value: Any, of_folder: bool = False) -> Path:
+    """A path; raise unless `value` is the name of a file, or of a folder."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} must be a str or a Path; got {value!r}.")
-    if not os.fspath(value) or "\0" in os.fspath(value):
+    text = os.fspath(value)
+    try:
+        can_exist = text and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        can_exist = False
+    if not can_exist:
         raise ValueError(f"{name} must be a path that can exist; got {value!r}.")
+    if text.endswith(("/", "/.")) and not of_folder:
+        raise ValueError(f"{name} must be the path of a file, not of a folder; got {value!r}.")
     return Path(value)
 
 
@@ -24,8 +31,9 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     """Put a file in the place of `path` that is there whole or not at all, whatever happens.
 
     It is written under a name that nobody else has, in the same folder; then it takes the place of
-    the old file, whose mode it keeps. A symbolic link stays one. Of a process that is killed
-    meanwhile, a file whose name ends in ``.partial`` may be left over.
+    the old file, whose mode it keeps, and its owner and group as far as the process may give them.
+    A symbolic link stays one. Of a process that is killed meanwhile, a file whose name ends in
+    ``.partial`` may be left over.
 
     Raises
     ------
@@ -40,14 +48,17 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 def _replace(target: Path, content: bytes) -> None:
-    mode = _mode(target)
-    first = 0o666 if mode is None else mode  # less what the process keeps from its new files
+    old = _status(target)
+    mode = 0o666 if old is None else stat.S_IMODE(old.st_mode)
     # a part of the name suffices: names that are almost too long stay possible
     partial = target.with_name(f"{target.name[:50]}.{secrets.token_hex(8)}.partial")
     try:
-        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, first)) as file:
-            if mode is not None:
-                partial.chmod(mode)
+        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            if old is not None:
+                for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
+                    with suppress(OSError):
+                        os.chown(partial, owner, group)
+                partial.chmod(mode)  # the last: chown takes rights, and umask has
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -62,12 +73,13 @@ def _replace(target: Path, content: bytes) -> None:
             os.close(folder)
 
 
-def _mode(target: Path) -> int | None:
-    """The permissions of a file, None if there is none; raise if it is not to be replaced."""
+def _status(target: Path) -> os.stat_result | None:
+    """What the system says of a file, None if there is none; raise if it is not to be replaced."""
     try:
-        mode = os.lstat(target).st_mode
+        status = os.lstat(target)
     except FileNotFoundError:
         return None
+    mode = status.st_mode
     if stat.S_ISDIR(mode):
         raise OSError(EISDIR, "Is a directory")
     if stat.S_ISLNK(mode):  # its target has been looked up: a link is left of a circle alone
@@ -76,4 +88,4 @@ def _mode(target: Path) -> int | None:
         raise OSError(EINVAL, "Not a regular file")
     if not os.access(target, os.W_OK):
         raise OSError(EACCES, "Permission denied")
-    return stat.S_IMODE(mode)
+    return status

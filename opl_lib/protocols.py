@@ -136,8 +136,9 @@ def check_probabilities(
 ) -> None:
     """Raise unless every row of an array (n, n_actions) is a probability distribution."""
     with np.errstate(over="ignore", invalid="ignore"):
-        total = pi.sum(axis=1)
-    bad = ~((pi >= 0).all(axis=1) & (np.abs(total - 1) < 1e-4))
+        total = pi.sum(axis=1, dtype=np.float64)
+    rounding = 5e-3 if pi.dtype == np.float16 else 1e-4
+    bad = ~((pi >= 0).all(axis=1) & (np.abs(total - 1) < rounding))
     if not bad.any():
         return
     row = int(np.argmax(bad))
@@ -148,9 +149,12 @@ def check_probabilities(
             f"{who} {pi[row, item]} for item {item} {where}. Did its training diverge, or has it "
             "never seen such features? Fit it again on finite features, at a lower learning rate."
         )
+    cure = "Did it return logits? Apply a softmax first."
+    if pi.dtype == np.float16 and (pi[row] >= 0).all() and (pi[row] <= 1).all():
+        cure = "In float16 probabilities of many items do not sum to 1: normalise in float32."
     raise ValueError(
         f"{who} no probability distribution {where} (sum {total[row]:.4g}, "
-        f"min {pi[row].min():.4g}). Did it return logits? Apply a softmax first."
+        f"min {pi[row].min():.4g}). {cure}"
     )
 
 

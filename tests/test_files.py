@@ -148,7 +148,51 @@ def test_what_is_no_path_is_a_typeerror(value):
         as_path("log", value)
 
 
-@pytest.mark.parametrize("value", ["", "a\0b"], ids=repr)
+@pytest.mark.parametrize("value", ["", "a\0b", "\ud800"], ids=ascii)
 def test_what_names_no_file_is_a_valueerror(value):
     with pytest.raises(ValueError, match="log must be a path that can exist; got"):
         as_path("log", value)
+
+
+@pytest.mark.parametrize("value", ["a/", "a/b//", "/", "a/."])
+def test_the_path_of_a_folder_is_a_valueerror_for_a_file(value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="log must be the path of a file, not of a folder"):
+        as_path("log", value)
+    with pytest.raises(ValueError, match="path must be the path of a file"):
+        write_atomically(value, b"new")
+    assert os.listdir(tmp_path) == []
+    assert as_path("folder", value, of_folder=True) == Path(value)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_an_old_file_keeps_its_owner_and_group_where_the_process_may(
+    allowed, tmp_path, monkeypatch
+):
+    path, given = tmp_path / "file", []
+    path.write_bytes(b"old")
+    old = path.stat()
+
+    def chown(name, owner, group):
+        assert Path(name).suffix == ".partial"
+        given.append((owner, group))
+        if not allowed:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", chown)
+    write_atomically(path, b"new")
+    assert sorted(given) == sorted([(old.st_uid, -1), (-1, old.st_gid)])
+    assert path.read_bytes() == b"new"
+    write_atomically(tmp_path / "another", b"new")
+    assert len(given) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files to others")
+def test_a_file_of_another_stays_theirs(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.chown(path, 4321, 1234)
+    path.chmod(0o2640)
+    write_atomically(path, b"new")
+    now = path.stat()
+    assert (now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (4321, 1234, 0o2640)

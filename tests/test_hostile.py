@@ -40,7 +40,7 @@ NOT_ATTACKED = {
     "reward_probability_of": {"context", "action"},
     "per_row": {"terms", "w"},
     "link": {"reward"},
-    "start": {"callback"},
+    "start": {"callback", "whole"},
     "forward": {"context", "action_context"},
     "Form.sample": {"terms", "limit", "known"},
     "Objective": {"function"},  # as `given`, whose name is free

@@ -1,5 +1,7 @@
 """Figures: what is drawn, where and in which colour."""
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -378,3 +380,48 @@ def test_a_watch_in_the_place_of_its_table_is_named(small_log):
 def test_a_colour_is_asked_for_by_a_name():
     with pytest.raises(TypeError, match="name must be a string; got None"):
         color_of(None)
+
+
+@pytest.mark.parametrize("with_axes", [False, True])
+def test_matplotlib_that_is_not_installed_is_named(with_axes, monkeypatch):
+    ax = plt.subplots()[1] if with_axes else None
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    for draw in (
+        lambda: opl.plot_curves({"ips": [0.5]}, ax=ax),
+        lambda: opl.plot_estimates(evaluated(), ax=ax),
+        lambda: opl.plot_calibration(calibrated(), ax),
+        lambda: opl.plot_watch({"ips": diagnosis()}),
+        lambda: opl.draw_references(ax, {"logging": 0.5}),
+    ):
+        with pytest.raises(ModuleNotFoundError, match=r'pip install "opl-lib\[plotting\]"'):
+            draw()
+
+
+def test_a_table_of_a_watch_has_two_levels():
+    for table in (diagnosis().droplevel("epoch"), diagnosis().reset_index(drop=True)):
+        with pytest.raises(ValueError, match="in its index, in levels 'log' and 'epoch'"):
+            opl.plot_watch({"ips": table})
+
+
+def test_errors_of_a_calibration_are_not_negative():
+    message = r"calibration\['std_error'\] must be at least 0; row 1 has -0.1"
+    with pytest.raises(ValueError, match=message):
+        opl.plot_calibration(calibrated(std_error=[0.1, -0.1]))
+
+
+@pytest.mark.parametrize("column", ["policy_value", "ci_lower"])
+@pytest.mark.parametrize("dtype", ["Float64", "float64"])
+def test_what_is_missing_in_a_table_of_estimates_is_a_gap(column, dtype):
+    missing = pd.array([0.2, None], dtype=dtype)
+    points = opl.plot_estimates(evaluated(**{column: missing})).containers
+    assert [np.isnan(each[0].get_xdata()[0]) for each in points] == [False, column != "ci_lower"]
+
+
+def test_nullable_columns_of_estimates_are_drawn():
+    whole = pd.array([0.3, 0.25], dtype="Float64")
+    assert opl.plot_estimates(evaluated(policy_value=whole)).lines
+
+
+def test_true_values_are_those_of_the_policies():
+    with pytest.raises(ValueError, match=r"true_values has 'v', but the tables are of \['u'\]"):
+        opl.plot_estimates(evaluated(), true_values={"u": 0.1, "v": 0.2})

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from opl_lib import files
 
 from .figures import EXPERIMENTS
 from .runner import Table, expected_seconds, missing, run
@@ -39,7 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="name", help="which; all if none is named")
     parser.add_argument(
-        "--folder", default=RESULTS, type=Path, help="of the tables (default: results, beside book)"
+        "--folder",
+        default=RESULTS,
+        type=_folder,
+        help="of the tables (default: results, beside book)",
     )
     parser.add_argument("--jobs", type=_count, default=2, help="processes (default: 2)")
     parser.add_argument(
@@ -59,14 +66,38 @@ def main(arguments: list[str] | None = None) -> int:
                 experiment = EXPERIMENTS[name]
                 with _ended_by_sigterm():
                     run(name, experiment.cells, experiment.seeds, args.folder, args.jobs)
+        sys.stdout.flush()
     except KeyboardInterrupt as stop:
         print(f"\nstopped; the finished cells are in {args.folder}/{name}.csv, and the same "
               "command goes on from there", file=sys.stderr)  # fmt: skip
         return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
+    except BrokenProcessPool:
+        print(f"\n{parser.prog}: error: {name}: a worker was killed, perhaps for lack of memory. "
+              "Take fewer --jobs; finished cells are kept", file=sys.stderr)  # fmt: skip
+        return 1
     except (TableError, OSError) as error:
+        if args.dry_run and isinstance(error, BrokenPipeError):  # `head` has seen enough
+            _discard_output()
+            return 128 + signal.SIGPIPE
         print(f"\n{parser.prog}: error: {name}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _folder(text: str) -> Path:
+    """An argument that must be a folder, which may not exist yet."""
+    try:
+        return files.as_path("--folder", text, of_folder=True)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a path that can exist; got {text!r}") from error
+
+
+def _discard_output() -> None:
+    """Let what is still to be written to a broken pipe go nowhere, without a word at the exit."""
+    with suppress(OSError, ValueError):  # a stream without a descriptor has nothing to lose
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _count(text: str) -> int:

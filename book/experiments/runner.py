@@ -6,12 +6,13 @@ import math
 import os
 import threading
 import time
+import unicodedata
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass
 from errno import ENOTDIR
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,8 +29,10 @@ from opl_lib.checks import check_flag, check_number, check_seed
 from .cells import Cell
 from .tables import (
     MAY_BE_EMPTY,
+    MAY_BE_INFINITE,
     RESULTS,
     TableError,
+    columns_of,
     here,
     key,
     made_with_of,
@@ -114,26 +117,34 @@ def run(
     todo = missing(cells, seeds, done)
     if todo or note_of(table.path) != note_for(done, table.kind, made_with):
         # Written even if no other table has anything: what forbids it shows before the first cell.
-        done, made_with = table.add(*table.found_elsewhere(todo))
+        done, made_with = table.add(*table.found_elsewhere(todo, set(done)))
         todo = missing(cells, seeds, done)
     _warn_of_other_versions(table.path, done, made_with)
     if not todo:
         return done
     costs = [cell.cost(len(lacking)) for cell, lacking in todo]
     with (
-        _is_first(table.path) as is_first,
+        _locked(table.path, "runner", wait=False) as is_first,
         tqdm(total=sum(costs), desc=name, unit_scale=True, unit="", disable=not progress) as bar,
     ):
         # The longest first; where another runner is at it, from the other end.
         order = sorted(range(len(todo)), key=costs.__getitem__, reverse=is_first)
         workers = Parallel(
-            n_jobs, return_as="generator_unordered", initializer=_end_with, initargs=(os.getpid(),)
+            min(n_jobs, len(todo)),
+            return_as="generator_unordered",
+            initializer=_end_with,
+            initargs=(os.getpid(),),
         )
         for number, rows, maker, versions in workers(
             delayed(_numbered)(number, *todo[number], table.path) for number in order
         ):
             done, _ = table.add(pd.DataFrame(rows).assign(made_with=maker), {maker: versions})
             bar.update(costs[number])
+    if todo := missing(cells, seeds, done):
+        raise TableError(
+            f"{table.path}: {len(todo)} cells are missing after the run; perhaps another process "
+            "has changed the table meanwhile. Run it again."
+        )
     return done
 
 
@@ -143,7 +154,8 @@ class Table:
     def __init__(self, name: str, cells: Sequence[Runnable], folder: str | Path) -> None:
         if not isinstance(name, str) or not name or Path(name).name != name or "\0" in name:
             raise ValueError(f"name must be that of a table, without a folder; got {name!r}.")
-        folder = files.as_path("folder", folder)
+        # Workers may stand in another folder than this process.
+        folder = files.as_path("folder", folder, of_folder=True).absolute()
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(ENOTDIR, "Not a folder for tables", str(folder))
         self.path, self.kind = folder / f"{name}.csv", _kind(cells)
@@ -155,6 +167,10 @@ class Table:
         """Its rows, and what they were made with; raise if one is not as it was written."""
         table = read_with_checks(self.path)
         made_with = made_with_of(self.path, table, self.kind)
+        known = columns_of(self.kind)
+        if len(table) and known and (odd := sorted(known ^ (set(table) - {"check"}))):
+            what = f"in the columns {odd} it is not of {self.kind.__name__} as it is now"
+            raise TableError.at(self.path, f"{what}: another version has written it")
         checks: dict[tuple, str] = {}
         for number, row in enumerate(table.to_dict("records"), start=1):
             if lacking := [name for name in setting_names(self.kind) if name not in row]:
@@ -175,7 +191,7 @@ class Table:
         It is read again before, since another runner may have added to it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(self.path):
+        with _locked(self.path, "table", wait=True):
             done, known = self.read()
             have = set(self._keys(done))
             new = rows[[each not in have for each in self._keys(rows)]]
@@ -190,19 +206,29 @@ class Table:
         return done, made_with
 
     def found_elsewhere(
-        self, todo: Sequence[tuple[Runnable, tuple[int, ...]]]
+        self, todo: Sequence[tuple[Runnable, tuple[int, ...]]], columns: Set[str] = frozenset()
     ) -> tuple[pd.DataFrame, dict[str, dict]]:
-        """Rows of missing cells in other tables of the folder; what cannot be read is left."""
+        """Rows of missing cells in other tables of the folder, with the columns of this one.
+
+        What cannot be read is left, as are tables of other columns, of older code.
+        """
+        columns = columns or columns_of(self.kind) or set()
         wanted = {(key(cell.settings, self.kind), seed) for cell, seeds in todo for seed in seeds}
         found, made_with = [], {}
         for other in sorted(set(self.path.parent.glob("*.csv")) - {self.path}):
             with suppress(OSError, TableError):
                 if note_of(other).get("kind") == self.kind.__name__:
                     table = read_table(other)
-                    made_with |= made_with_of(other, table, self.kind)
+                    explained = made_with_of(other, table, self.kind)
+                    named = columns or {*setting_names(self.kind), *table}
+                    if table.empty or set(table) != named:
+                        continue
                     rows = table[[each in wanted for each in self._keys(table)]]
-                    wanted -= set(self._keys(rows))
-                    found.append(rows)
+                    if len(rows):
+                        columns = set(table)
+                        wanted -= set(self._keys(rows))
+                        made_with |= explained
+                        found.append(rows)
         return pd.concat(found) if found else pd.DataFrame(), made_with
 
     def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -286,15 +312,46 @@ def _numbered(
 
 def _check_rows(cell: Runnable, seeds: tuple[int, ...], rows: list[dict[str, Any]]) -> None:
     """Raise unless a cell has made rows that a table can have."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise TypeError(f"{cell!r}: run(seeds) must return a list of dicts; got {rows!r}.")
     for row in rows:
         for name, value in row.items():
-            if isinstance(value, Real) and not math.isfinite(value) and name != MAY_BE_EMPTY:
+            if not isinstance(name, str) or _no_value(name):
+                raise ValueError(f"{cell!r}: no column can have the name {name!r}.")
+            if what := _no_value(value, name):
                 raise ValueError(
-                    f"{cell!r}: {name} is {value} for seed {row.get('seed')}, and a "
-                    "table holds finite numbers. Look at what this cell computes."
+                    f"{cell!r}: {name} is {value!r} for seed {row.get('seed')}, and {what}. Look "
+                    "at what this cell computes."
                 )
     if {row.get("seed") for row in rows} != set(seeds):
         raise ValueError(f"{cell!r}: run(seeds) must return rows of the seeds {seeds}.")
+    always = {*setting_names(type(cell)), "seconds", "made_with"}
+    known = columns_of(type(cell)) or {*rows[0], *always} - {"check"}
+    for row in rows:
+        if odd := sorted(known ^ {*row, "made_with"}, key=str):
+            raise ValueError(
+                f"{cell!r}: the row of seed {row['seed']} lacks columns that it must have, or has "
+                f"others: {odd}."
+            )
+        if key(row, type(cell)) != key(cell.settings, type(cell)):
+            raise ValueError(f"{cell!r}: the row of seed {row['seed']} has other settings: {row}.")
+
+
+def _no_value(value: Any, column: str = "") -> str:
+    """Why a table cannot hold a value in a column and give it back; empty if it can."""
+    if isinstance(value, str):
+        odd = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value)
+        return "text in a table has no control characters" if odd else ""
+    if isinstance(value, bool | np.bool_):
+        return ""
+    if isinstance(value, int | np.integer):
+        return "" if -(2**63) <= value < 2**63 else "a table holds integers of 64 bits"
+    if not isinstance(value, float | np.floating):
+        return "a table holds integers, floats, bools and text"
+    may_be = (column == MAY_BE_EMPTY and math.isnan(value)) or (
+        column == MAY_BE_INFINITE and value == math.inf
+    )
+    return "" if may_be or math.isfinite(value) else "a table holds finite numbers"
 
 
 def _end_with(runner: int) -> None:
@@ -309,22 +366,27 @@ def _end_with(runner: int) -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _lock(path: Path, what: str = "") -> FileLock:
-    """A lock that the system opens when its holder ends, however that ends."""
-    return FileLock(path.with_name(f".{path.stem}{what}.lock"))
-
-
 @contextmanager
-def _is_first(path: Path) -> Iterator[bool]:
-    """Whether no other runner is at a table."""
-    lock = _lock(path, ".runner")
+def _locked(path: Path, what: str, wait: bool) -> Iterator[bool]:
+    """Hold a lock of a file, which the system opens when its holder ends, however that ends.
+
+    It yields whether it has it, without waiting if another process has. All links to a file
+    share its locks.
+    """
+    path = Path(os.path.realpath(path))
+    lock = FileLock(path.with_name(f".{path.name}.{what}.lock"))
+    held = True
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(blocking=wait)
     except Timeout:
-        yield False
-        return
+        held = False
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        told = f"{error.strerror}; choose a folder on a disk that can lock files"
+        raise OSError(error.errno, told, str(lock.lock_file)) from error
     try:
-        yield True
+        yield held
     finally:
         lock.release()
 

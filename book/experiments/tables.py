@@ -26,6 +26,22 @@ from .cells import exact
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 PACKAGES = ("torch", "numpy", "scikit-learn", "pandas")
 MAY_BE_EMPTY = "lower_bound"  # of a candidate that has none
+MAY_BE_INFINITE = "ess_change"  # of one that changes nothing
+_REFERENCES = ("logging", "uniform", "best_constant_item", "optimum")
+RESULTS_OF = {  # by the kind of the cells; a table of older code may have others
+    "Cell": ("softmax_value", "greedy_value", "tuned_value", "temperature", *_REFERENCES),
+    "MapCell": (
+        *("chosen", "policy_value", "bound_value", "best_value", "difference", "kept_logging"),
+        *_REFERENCES,
+    ),
+    "BoundsCell": (
+        *("candidate", "difference", "lower_bound", "ess", "ess_change", "eligible", "gain"),
+    ),
+    "RehearsalCell": (
+        *("best", "difference", "reported", "ci_lower", "ci_upper", "naive", "naive_difference"),
+        *("naive_estimate", "eligible", "too_high", "logging", "optimum"),
+    ),
+}
 _IN_EVERY_TABLE = ("seed", "seconds", "made_with", "check")
 _FINGERPRINT = re.compile(r".*-[0-9a-f]{8}")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?", re.IGNORECASE)
@@ -169,6 +185,14 @@ def _name_of(versions: Mapping[str, str]) -> str:
 def setting_names(kind: type) -> list[str]:
     """The columns of a table that say which cell a row is of: the fields of the cells."""
     return [field.name for field in fields(kind)]
+
+
+def columns_of(kind: type) -> set[str] | None:
+    """The columns that a table of a kind of cells has; None if it is not known before a run."""
+    if kind.__name__ not in RESULTS_OF:
+        return None
+    known = {*setting_names(kind), *RESULTS_OF[kind.__name__], *_IN_EVERY_TABLE}
+    return known - {"check"}
 
 
 def key(row: Mapping[str, Any], kind: type) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..arrays import check_rows, numbers, row_chunks
+from ..arrays import check_rows, numbers, read_only, row_chunks
 from ..checks import check_flag
 from ..learning.cross_fitting import CrossFittedRewardModel
 from ..logs.feedback import BanditFeedback
@@ -24,6 +24,8 @@ _EACH_ROW = Units(0)
 @dataclass(frozen=True, eq=False)
 class Terms:
     """What an estimator may use of a policy on a log; each array is of shape (n_rounds,).
+
+    They are copied, in double precision, and cannot be written to: all estimators share them.
 
     Attributes
     ----------
@@ -52,8 +54,8 @@ class Terms:
         for name in ("reward", "weight", "q_logged", "q_policy"):
             column = getattr(self, name)
             if column is not None or name in ("reward", "weight"):
-                column = numbers(name, column, ndim=1)
-                object.__setattr__(self, name, column)
+                column = numbers(name, column, ndim=1).astype(np.float64, copy=False)
+                object.__setattr__(self, name, read_only(column))
                 if len(column) != len(self.reward):
                     raise ValueError(
                         f"{name} has {len(column)} rows but reward has {len(self.reward)}: every "
@@ -87,7 +89,7 @@ class Terms:
             cure = "Correct max_weight, or the log's pscore."
             checks.append(("weight", self.weight, (0.0, max_weight), "max_weight", cure))
         for what, column, (low, high), setting, cure in checks:
-            slack = 1e-6 * max(1.0, abs(low), abs(high))  # single precision is no violation
+            slack = 1e-6 * max(abs(low), abs(high), high - low)  # single precision is no violation
             good = (column >= low - slack) & (column <= high + slack)
             check_rows(what, column, good, f"in [{low:g}, {high:g}], as {setting} says", cure)
 

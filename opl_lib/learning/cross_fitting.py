@@ -182,7 +182,12 @@ def cross_fit_many(
         folds.append(fold)
         models.append([copy.deepcopy(model) for _ in range(n)])
         logs.append([log if n == 1 else log[fold != k] for k in range(n)])
-    fit_reward_models([m for ms in models for m in ms], [log for of in logs for log in of])
+    wholes = [log for log, n in zip(feedbacks, n_folds, strict=True) for _ in range(n)]
+    fit_reward_models(
+        [model for of_log in models for model in of_log],
+        [part for of_log in logs for part in of_log],
+        wholes,
+    )
     fitted = [CrossFittedRewardModel(*each) for each in zip(feedbacks, folds, models, strict=True)]
     for each in fitted:
         if len(each.models) > 1:

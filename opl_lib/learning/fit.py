@@ -54,8 +54,9 @@ class Fit:
         From the policy to numbers for `history`; called before the first epoch and after each.
     catalogue, n_sampled
         How a step of a value objective sees the items, as in `OffPolicyLearner`.
-    link : Link
-        From the scores of a regression, which sees standardised rewards, to those of the log.
+    link : Link, optional
+        From the scores of a regression, which sees standardised rewards, to those of the log; if
+        not given, it is made by this log.
     """
 
     feedback: BanditFeedback
@@ -66,7 +67,7 @@ class Fit:
     callback: Callback | None = None
     catalogue: str = "auto"
     n_sampled: int = 256
-    link: Link = field(default=Link(), init=False)
+    link: Link | None = None
     history: dict[str, list[float]] = field(default_factory=lambda: {"objective": []})
     error: str | None = None
     ended: bool = False
@@ -75,7 +76,7 @@ class Fit:
         check_callback(self.callback)
         self.settings, self.n_sampled = self.settings.plain(), int(self.n_sampled)
         if isinstance(self.objective, Regression):
-            self.link = self.objective.link(self.feedback.reward)
+            self.link = self.link or self.objective.link(self.feedback.reward)
             self.feedback = self.link.standardise(self.feedback)
 
     @property
@@ -139,8 +140,14 @@ class Fit:
         except StopFit:
             self.ended = True
             return
-        for name, number in recorded(found).items():
-            self.history.setdefault(name, []).append(number)
+        keep(self.history, recorded(found), n_before=len(self.history["objective"]))
+
+
+def keep(history: dict[str, list[float]], found: Mapping[str, Any], n_before: int) -> None:
+    """Add what a callback has returned to a history; NaN where it returned no such number."""
+    for name in [*found, *(history.keys() - found.keys() - {"objective"})]:
+        values = history.setdefault(name, [])
+        values += [math.nan] * (n_before - len(values)) + [found.get(name, math.nan)]
 
 
 def recorded(found: Any) -> dict[str, Any]:

@@ -79,7 +79,8 @@ class OffPolicyLearner(TwoTowerSettings):
         Show a progress bar. If not given, on a terminal only.
     random_state : int
         Fixes initial weights, order of the rounds and folds of q̂: two fits on one machine with
-        the same thread count give the same bits.
+        the same thread count give the same bits. It does not fix what an objective of one's own
+        draws from torch's global generator: that is the caller's, who may seed it.
 
     Attributes
     ----------
@@ -87,7 +88,8 @@ class OffPolicyLearner(TwoTowerSettings):
         The learned policy.
     history_ : dict of str to list of float
         ``"objective"``, the mean over each epoch's rounds, and one list for each number that the
-        callback returns, with its value before the first epoch and after each.
+        callback returns, with its value before the first epoch and after each: NaN where the
+        callback did not return it.
     objective_ : Objective or Regression
         What was maximised.
     reward_model_ : CrossFittedRewardModel

@@ -56,9 +56,10 @@ class _Run:
         self.optimizer = FlatAdam(self.stack.flat, rates, decays)
         temperature = torch.tensor([[[s.temperature]] for s in of_fits], dtype=torch.float32)
         self.units = [fit.unit for fit in fits]
-        offset = torch.tensor([[fit.link.offset] for fit in fits], dtype=torch.float32)
+        offsets = [[fit.link.offset if fit.link else 0.0] for fit in fits]
         self.setup = Setup(
-            *(self.stack, fits[0].objective, self.log.action_context, temperature), offset
+            *(self.stack, fits[0].objective, self.log.action_context, temperature),
+            torch.tensor(offsets, dtype=torch.float32),
         )
         self.orders, self.draws, self.looks = (
             [torch.Generator().manual_seed(s.random_state + k) for s in of_fits] for k in (0, 1, 2)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import Self
+from dataclasses import KW_ONLY, dataclass
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class TwoTowerRegressor(TwoTowerSettings):
     Parameters
     ----------
     objective : {"auto", "regression", "squared_error", "mrdr"} or Regression
-        ``"auto"`` is the cross-entropy of ``"regression"`` for rewards that are all 0 or 1, else
+        ``"auto"`` is the cross-entropy of ``"regression"`` for rewards that are 0 and 1, else
         ``"squared_error"``. Both start at the mean reward, and neither depends on its unit.
     epochs, batch_size, learning_rate, weight_decay : numbers
         As in `OffPolicyLearner`, but for the default of `learning_rate`.
@@ -94,18 +94,28 @@ class TwoTowerRegressor(TwoTowerSettings):
         _train([fit])
         return self
 
-    def start(self, feedback: BanditFeedback, callback: Callback | None = None) -> Fit:
-        """Forget an earlier fit, and make ready to train."""
+    def start(
+        self,
+        feedback: BanditFeedback,
+        callback: Callback | None = None,
+        whole: BanditFeedback | None = None,
+    ) -> Fit:
+        """Forget an earlier fit, and make ready to train.
+
+        Of a part of a log, `whole` is the log: its rewards say which objective and which unit.
+        """
         self.forget()
         check_feedback(feedback)
+        reward = (feedback if whole is None else whole).reward
         objective = self.objective
         if objective == "auto":
-            objective = "regression" if np.isin(feedback.reward, (0, 1)).all() else "squared_error"
-        self.objective_ = get_objective(objective)
+            clicks = np.array_equal(np.unique(reward), (0, 1))
+            objective = "regression" if clicks else "squared_error"
+        self.objective_ = cast(Regression, get_objective(objective))
         self.objective_.check_log(feedback)
-        policy = new_policy(self, feedback)
-        fit = Fit(feedback, policy, self.objective_, self, callback=callback)
-        self.policy_, self.history_, self.link_ = fit.policy, fit.history, fit.link
+        policy, link = new_policy(self, feedback), self.objective_.link(reward)
+        fit = Fit(feedback, policy, self.objective_, self, callback=callback, link=link)
+        self.policy_, self.history_, self.link_ = fit.policy, fit.history, link
         return fit
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
@@ -148,9 +158,8 @@ class TwoTowerRegressor(TwoTowerSettings):
         ValueError
             If the regressor is not fitted.
         """
-        policy, to_reward = self._fitted().policy_, replace(self._fitted().link_, slope=1.0)
+        policy, to_reward = self._fitted().policy_, self.link_
         u, v = policy.embed_context(context), policy.embed_items(action_context)
-        u *= np.float32(self.link_.slope)
 
         def predict(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
             return to_reward(torch.from_numpy(u[rows] @ v[items].T)).numpy()
@@ -163,12 +172,16 @@ class TwoTowerRegressor(TwoTowerSettings):
         return self
 
 
-def fit_reward_models(models: Sequence[RewardModel], logs: Sequence[BanditFeedback]) -> None:
-    """Fit each model to its log; regressors of two towers, with the library's fit, side by side."""
+def fit_reward_models(
+    models: Sequence[RewardModel],
+    logs: Sequence[BanditFeedback],
+    wholes: Sequence[BanditFeedback],
+) -> None:
+    """Fit each model to its part of a log; regressors of two towers, with ours, side by side."""
     together = []
-    for model, log in zip(models, logs, strict=True):
+    for model, log, whole in zip(models, logs, wholes, strict=True):
         if isinstance(model, TwoTowerRegressor) and type(model).fit is TwoTowerRegressor.fit:
-            together.append(model.start(log))
+            together.append(model.start(log, whole=whole))
         else:
             model.fit(log)
     _train(together)

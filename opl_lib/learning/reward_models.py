@@ -18,7 +18,7 @@ from ..arrays import feature_matrix, row_chunks
 from ..checks import check_flag
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives.regressions import mean_and_scale
-from ..protocols import PreparesPredictions, reward_function
+from ..protocols import PreparesPredictions, check_predictions, reward_function
 
 
 class SklearnRewardModel:
@@ -50,15 +50,27 @@ class SklearnRewardModel:
     """
 
     def __init__(self, estimator: Any, standardise: bool = True) -> None:
-        if isinstance(estimator, type) or not all(
-            callable(getattr(estimator, name, None)) for name in ("fit", "predict", "get_params")
+        self.estimator, self.standardise = estimator, standardise
+        self._check()
+
+    def _check(self) -> None:
+        """Raise at the first setting that is none."""
+        from sklearn.base import is_classifier
+
+        given, needed = self.estimator, ["fit", "predict", "get_params"]
+        good = not isinstance(given, type) and all(hasattr(given, name) for name in needed)
+        # what finds clusters or outliers has a fit_predict, and predicts no reward
+        if (
+            not good
+            or hasattr(given, "fit_predict")
+            or (is_classifier(given) and not hasattr(given, "predict_proba"))
         ):
             raise TypeError(
-                "estimator must be a regressor or classifier of scikit-learn, an object with fit "
-                f"and predict, such as sklearn.linear_model.Ridge(); got {estimator!r}."
+                "estimator must be a regressor of scikit-learn, an object such as "
+                "sklearn.linear_model.Ridge(), or a classifier with predict_proba; got "
+                f"{given!r}."
             )
-        check_flag("standardise", standardise)
-        self.estimator, self.standardise = estimator, standardise
+        check_flag("standardise", self.standardise)
 
     def __repr__(self) -> str:
         return f"SklearnRewardModel({self.estimator})"
@@ -78,6 +90,7 @@ class SklearnRewardModel:
         from sklearn.base import clone, is_classifier
 
         check_feedback(feedback)
+        self._check()
         self._is_classifier = is_classifier(self.estimator)
         reward, self._mean, self._scale = feedback.reward.astype(np.float64), 0.0, 1.0
         if self._is_classifier:
@@ -141,7 +154,10 @@ class SklearnRewardModel:
                 predicted = self.estimator_.predict_proba(pairs)[:, 1]
             else:
                 predicted = self.estimator_.predict(pairs) * self._scale + self._mean
-            q_hat[rows] = predicted.reshape(n, n_actions)
+            if np.size(predicted) == n * n_actions:
+                predicted = np.reshape(predicted, (n, n_actions))
+            who = type(self.estimator).__name__
+            q_hat[rows] = check_predictions(who, predicted, (n, n_actions))
         return q_hat
 
 

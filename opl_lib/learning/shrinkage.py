@@ -10,8 +10,11 @@ import numpy as np
 import torch
 
 from ..logs.feedback import BanditFeedback
-from ..objectives import Batch, Regression
+from ..objectives import OBJECTIVES, Batch, Regression
+from ..objectives.regressions import identity
 from .regressor import TwoTowerRegressor
+
+Climb = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def shrink_to_mean(feedback: BanditFeedback, fold: np.ndarray, models: Sequence[Any]) -> None:
@@ -25,53 +28,68 @@ def shrink_to_mean(feedback: BanditFeedback, fold: np.ndarray, models: Sequence[
     """
     if not all(isinstance(m, TwoTowerRegressor) and m.link_.starts_at_mean for m in models):
         return
-    scores, target = np.empty((2, feedback.n_rounds))
+    objective, link = models[0].objective_, models[0].link_  # of all: they were made for this log
+    standardised, scores = link.standardise(feedback), np.empty(feedback.n_rounds)
     for k, model in enumerate(models):
-        unseen = model.link_.standardise(feedback[fold == k])
+        unseen = feedback[fold == k]
         u = model.policy_.embed_context(unseen.context)
         v = model.policy_.embed_items(unseen.action_context)
         scores[fold == k] = np.einsum("nd,nd->n", u, v[unseen.action])
-        target[fold == k] = unseen.reward
-    climb = _climb(models[0].objective_, feedback, _with_rare_rarer(models[0].objective_, target))
-    slope, offset = 0.0, models[0].link_.offset
+    slope, offset, target = 0.0, link.offset, standardised.reward
     if target.min() < target.max():
-        slope, offset = _best(climb, scores, (0, 0), offset)
-    pulls = feedback.units.sums(climb(np.full_like(scores, offset))[1] * (scores - scores.mean()))
-    total = np.square(pulls.sum())
-    if total > 0:
-        slope, offset = _best(climb, scores, (0, 1), offset)
-        slope *= max(0.0, 1 - 2 * np.square(pulls).sum() / total)
-        slope, offset = _best(climb, scores, (slope, slope), offset)
+        climb = _climb(objective, standardised, _with_rare_rarer(objective, target))
+        slope, offset = _line(climb, scores, feedback, offset)
     for model in models:
-        model.link_ = replace(model.link_, slope=slope, offset=offset)
+        model.link_ = replace(link, slope=slope, offset=offset)
+
+
+def _line(
+    climb: Climb, scores: np.ndarray, feedback: BanditFeedback, offset: float
+) -> tuple[float, float]:
+    """Slope and offset; the slope times ``1 − 2 / z²``."""
+    slope, offset = _best(climb, scores, (0, 0), offset)
+    gradient = climb(np.full_like(scores, offset))[1]
+    pulls = feedback.units.sums(gradient * (scores - scores.mean()))
+    total = np.square(pulls.sum())
+    if total == 0:
+        return slope, offset
+    slope, offset = _best(climb, scores, (0, 1), offset)
+    slope *= max(0.0, 1 - 2 * np.square(pulls).sum() / total)
+    return _best(climb, scores, (slope, slope), offset)
 
 
 def _with_rare_rarer(objective: Regression, target: np.ndarray) -> np.ndarray:
     """Targets in a range, the distance of all from its more usual end times ``m / (m + 1)``."""
     low, high = objective.min_reward, objective.max_reward
-    if not np.isfinite(high - low):
+    if objective.to_reward is identity or not np.isfinite(high - low):
         return target
     usual, other = (low, high) if target.mean() - low < high - target.mean() else (high, low)
     n_rare = np.sum((target - usual) / (other - usual))
     return usual + (target - usual) * n_rare / (n_rare + 1)
 
 
-def _climb(
-    objective: Regression, feedback: BanditFeedback, target: np.ndarray
-) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+def _climb(objective: Regression, feedback: BanditFeedback, target: np.ndarray) -> Climb:
     """From scores of all rows to the value of a regression and its gradient, (n_rounds,)."""
-    columns = (feedback.action, target, feedback.pscore.astype(np.float64))
-    batch = Batch(*(torch.from_numpy(column.copy()) for column in columns))
+    columns = {"action": feedback.action, "reward": target, "pscore": feedback.pscore}
+    if feedback.cluster_pscore is not None:
+        columns["cluster_pscore"] = feedback.cluster_pscore
+    dtype = np.float64 if objective in OBJECTIVES.values() else np.float32  # as a fit has it
+    batch = Batch(
+        **{
+            name: torch.from_numpy(c.astype(c.dtype if name == "action" else dtype))
+            for name, c in columns.items()
+        }
+    )
 
     def value_and_gradient(scores: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = objective(torch.from_numpy(scores), batch)
-        return float(value), gradient.numpy()
+        value, gradient = objective(torch.from_numpy(scores.astype(dtype)), batch)
+        return float(value), gradient.numpy().astype(np.float64)
 
     return value_and_gradient
 
 
 def _best(
-    climb: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    climb: Climb,
     scores: np.ndarray,
     slopes: tuple[float, float],
     offset: float,

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..checks import warn_of_scale
+import numpy as np
+
+from ..checks import warn_of_scale, warn_user
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives import Objective, get_objective
 from ..protocols import RewardModel, reward_function
@@ -14,6 +16,9 @@ from .cross_fitting import CrossFittedRewardModel, cross_fit_many
 from .fit import Callback, Fit, NonFiniteLossError, check_callback, new_policy
 from .loop import train
 from .regressor import TwoTowerRegressor, raise_if_failed
+
+# A mean reward of more standard deviations leaves single precision too few digits.
+_MAX_OFFSET = 1_000
 
 
 def fit_side_by_side(
@@ -34,6 +39,7 @@ def fit_side_by_side(
             start = _start if not isinstance(learner, TwoTowerRegressor) else type(learner).start
             fits.append(start(learner, log, callback))
     warn_of_scale(feedbacks)
+    _warn_of_offset([fit.feedback for fit in fits if isinstance(fit.objective, Objective)])
     _add_reward_models(learners, fits, called)
     train([fit for fit in fits if fit.error is None])
     raise_if_failed(fits, names)
@@ -52,6 +58,18 @@ def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) ->
     _ = fit.way  # a catalogue that the objective does not allow is an error now, not after q̂
     learner.objective_, learner.policy_, learner.history_ = objective, fit.policy, fit.history
     return fit
+
+
+def _warn_of_offset(feedbacks: Sequence[BanditFeedback]) -> None:
+    """Warn once of every log whose rewards single precision can hardly tell apart."""
+    for log in {id(log): log for log in feedbacks}.values():
+        reward = log.reward.astype(np.float64)
+        mean, spread = reward.mean(), reward.std()
+        if abs(mean) > _MAX_OFFSET * spread > 0:
+            warn_user(
+                f"reward has mean {mean:.3g} and standard deviation {spread:.3g}: towers compute "
+                "in single precision, and learn badly from so small a part. Subtract a constant."
+            )
 
 
 def _add_reward_models(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Number
 from typing import Any
 
 import numpy as np
 
-from ..arrays import integers
+from ..arrays import as_array, first_missing, integers
 from ..checks import warn_user
 from .feedback import BanditFeedback, check_feedback
 from .propensities import estimate_propensities
@@ -95,7 +96,14 @@ def with_clusters(
 
 def check_clusters(cluster: Sequence[int], n_actions: int) -> np.ndarray:
     """Clusters as an array; raise unless there is one integer an item."""
-    number = integers("cluster", cluster)
+    named = as_array("cluster", cluster)
+    others = [one for one in named.astype(object).flat if not isinstance(one, Number | np.bool_)]
+    if others and first_missing(named) is None:
+        raise ValueError(
+            f"cluster must hold integers; got {others[0]!r}. Number the categories: "
+            "pandas.factorize(pandas.Series(cluster))[0]."
+        )
+    number = integers("cluster", named)
     if len(number) != n_actions:
         raise ValueError(
             f"cluster has {len(number)} entries for {n_actions} items; give one an item."

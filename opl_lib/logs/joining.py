@@ -59,10 +59,11 @@ def _join_labels(name: str, columns: Sequence[np.ndarray]) -> np.ndarray:
     joined = concatenated(columns)
     if joined is None:
         other = next(k for k, column in enumerate(columns) if column.dtype != columns[0].dtype)
+        dates = kind_of(columns[0]) == "dates"
+        cure = ", as with pandas.to_datetime(…, utc=True)." if dates else "."
         raise ValueError(
             f"{name} is {columns[0].dtype} in log 0 and {columns[other].dtype} in log {other}, and "
-            "joining them would change some of its values. Convert it to one type in all logs, as "
-            "with .astype(str)."
+            f"joining them would change some of its values. Convert all logs to one type{cure}"
         )
     return joined
 

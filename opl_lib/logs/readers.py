@@ -46,7 +46,13 @@ def frame_column(frame: Any, name: Any, role: str) -> np.ndarray:
             f"{role}: a column of this data frame, {type(frame).__name__}, has no method to_numpy. "
             "Convert the frame, as with .to_pandas() or .compute()."
         )
-    values = column.to_numpy()
+    try:
+        values = column.to_numpy()
+    except Exception as error:  # of the data frame's library, as of polars for Int128
+        raise ValueError(
+            f"{role}: column {name!r}, of {getattr(column, 'dtype', 'unknown type')}, cannot be "
+            f"read as an array: {error}. Convert it, as to integers of 64 bits or to text."
+        ) from error
     if values.ndim == 1:
         return values
     if not hasattr(column, "columns"):

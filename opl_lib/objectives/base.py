@@ -16,6 +16,7 @@ from torch import Tensor
 from ..checks import check_choice, check_flag, check_number
 from ..logs.feedback import BanditFeedback, check_feedback
 from .batch import CURES, Batch, checked
+from .differentiable import ask_differentiably, is_pair
 
 # What a formula returns: its value, or its value and the gradient of that in the logits.
 Found = Tensor | tuple[Tensor, Tensor]
@@ -40,7 +41,8 @@ class Formula:
     name: str = ""
     min_reward: float = -math.inf
     max_reward: float = math.inf
-    _value_only: list[bool] = field(default_factory=list, init=False, compare=False)
+    # whether it gives its gradient: not known before its first call, unless its annotation says so
+    _gives_gradient: list[bool] = field(default_factory=list, init=False, compare=False)
 
     sees_items: ClassVar[bool] = False
 
@@ -51,6 +53,8 @@ class Formula:
             raise TypeError(f"settings must be values by their names; got {self.settings!r}.")
         object.__setattr__(self, "settings", dict(self.settings))
         check_formula(self.function, self.settings)
+        returns = getattr(self.function, "__annotations__", {}).get("return")
+        self._gives_gradient[:] = [True] if str(returns).startswith("tuple[") else []
         check_flag("batched", self.batched)
         for name in ("min_reward", "max_reward"):
             check_number(name, getattr(self, name), finite=False)
@@ -82,18 +86,22 @@ class Formula:
 
     def ask(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """What a call returns, of what is known to be logits and a batch."""
-        if not self._value_only:
+        if self._gives_gradient == [True]:
             found = self.function(logits, batch, **self.settings)
-            if isinstance(found, tuple) and len(found) == 2:
-                value, gradient = (self._returned(part, logits) for part in found)
-                return value, gradient
-            self._value_only[:] = [True]
+            if is_pair(found):
+                return self._returned(found[0], logits), self._returned(found[1], logits)
+        found, inputs = ask_differentiably(
+            lambda logits: self.function(logits, batch, **self.settings),
+            *(logits, not self._gives_gradient),
+        )
+        self._gives_gradient[:] = [is_pair(found)]
+        if is_pair(found):
+            pair = self._returned(found[0], logits), self._returned(found[1], logits)
+            return pair if inputs is logits else (pair[0].detach(), pair[1].detach())
         with torch.enable_grad():
-            logits = logits.detach().requires_grad_()
-            value = self._returned(self.function(logits, batch, **self.settings), logits)
-            slope = None
+            value, slope = self._returned(found, logits), None
             if value.requires_grad:
-                slope = torch.autograd.grad(value.sum(), logits, allow_unused=True)[0]
+                slope = torch.autograd.grad(value.sum(), inputs, allow_unused=True)[0]
         if slope is None:
             raise ValueError(
                 f"objective {self.name!r} must return {_RETURNS}; got Tensor without gradient."
@@ -134,7 +142,8 @@ class Objective(Formula):
         ``(logits, batch, **settings) -> value``, to be maximised: logits of shape (B, n_actions),
         a `Batch` of B rounds, a scalar. Torch differentiates it in the logits; one that returns
         ``(value, gradient)`` is faster, and `check_objective` tells whether its gradient is right.
-        One defined at the top of a module can be sent to other processes.
+        One defined at the top of a module can be sent to other processes. What it draws from
+        torch's global generator is the caller's: no `random_state` fixes it.
     settings : mapping of str to value
         Passed to the function by name; objectives of one function with equal settings are equal.
     batched : bool

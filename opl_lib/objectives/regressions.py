@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_number
 from ..logs.feedback import BanditFeedback
 from .base import Formula, Found
 from .batch import Batch
@@ -58,7 +59,10 @@ class Link:
             scores.mul_(self.slope)
         if self.offset:
             scores.add_(self.offset)
-        return self.to_reward(scores)
+        predicted = self.to_reward(scores)
+        if not isinstance(predicted, Tensor):
+            raise TypeError(f"to_reward must return a tensor; got {type(predicted).__name__}.")
+        return predicted
 
     def standardise(self, feedback: BanditFeedback) -> BanditFeedback:
         """The log with the rewards that the scores are to predict."""
@@ -125,9 +129,12 @@ class Regression(Formula):
         if self.from_reward is None:
             return Link(self.to_reward)
         # a log without clicks does not say that there are none
-        half = 0.5 / len(reward) * (self.max_reward - self.min_reward)
-        mean = float(np.clip(reward.mean(), self.min_reward + half, self.max_reward - half))
-        return Link(self.to_reward, offset=self.from_reward(mean), starts_at_mean=True)
+        low, high = self.min_reward, self.max_reward
+        half = 0.5 / len(reward) * (high - low if math.isfinite(high - low) else 1.0)
+        mean = min(max(float(reward.mean()), low + half), high - half)
+        offset = self.from_reward(mean)
+        check_number(f"from_reward({mean:g})", offset)
+        return Link(self.to_reward, offset=float(offset), starts_at_mean=True)
 
 
 def _regression(**about: Any) -> Callable[[Callable[..., Found]], Regression]:

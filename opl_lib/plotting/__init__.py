@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import numbers
 from .colors import COLORS, REFERENCE_STYLES, color_of
-from .given import by_name, check_table, checked_axes, finite_by_name
+from .given import by_name, check_table, checked_axes, finite_by_name, pyplot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,12 +95,18 @@ def plot_estimates(
             f"{sorted(values)}. Make them with evaluate, all with difference=True or none."
         )
     (value,) = values
-    for name, table in tables.items():
-        check_table(f"tables[{name!r}]", table, (value, "ci_lower", "ci_upper"), "of evaluate")
+    columns = (value, "ci_lower", "ci_upper")
+    tables = {
+        name: check_table(f"tables[{name!r}]", table, columns, "of evaluate")
+        for name, table in tables.items()
+    }
     references, true_values = (
         finite_by_name("references", references),
         finite_by_name("true_values", true_values),
     )
+    for name in true_values:
+        if name not in tables:
+            raise ValueError(f"true_values has {name!r}, but the tables are of {[*tables]}.")
     ax = _axes(7, 1 + 0.7 * len(tables)) if ax is None else checked_axes(ax)
     for group, (policy, table) in enumerate(tables.items()):
         offsets = np.linspace(-0.25, 0.25, len(table)) if len(table) > 1 else [0]
@@ -156,7 +162,8 @@ def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
         1.96 standard errors; calibrated estimates are on the diagonal.
     """
     columns = ("predicted", "observed", "std_error")
-    check_table("calibration", calibration, columns, "that estimate_propensities(…) has")
+    whose = "that estimate_propensities(…) has"
+    calibration = check_table("calibration", calibration, columns, whose)
     ax = _axes(4.5, 4) if ax is None else checked_axes(ax)
     ends = [calibration[["predicted", "observed"]].min().min(), 1]
     ax.plot(ends, ends, color="0.35", lw=1, ls="--", label="calibrated")
@@ -189,12 +196,15 @@ def plot_watch(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
     array of matplotlib Axes, of shape (7,)
         Where the mean weight should be, at 1, there is a grey line. Infinite values are left out.
     """
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     for name, table in by_name("tables", tables, "tables of Watch").items():
         check_table(f"tables[{name!r}]", table, tuple(_WATCHED), "of a Watch, its .table,")
-        if "log" not in table.index.names or not set(table.index.unique("log")) <= {*_LOG_STYLES}:
-            raise ValueError(f"tables[{name!r}] must have the logs {[*_LOG_STYLES]} in its index.")
+        two_levels = {*table.index.names} == {"log", "epoch"}
+        if not two_levels or not set(table.index.unique("log")) <= {*_LOG_STYLES}:
+            raise ValueError(
+                f"tables[{name!r}] must have the logs {[*_LOG_STYLES]} in its index, in levels "
+                "'log' and 'epoch'."
+            )
     axes = plt.subplots(2, 4, figsize=(10, 4.8), layout="constrained")[1]
     *panels, corner = axes.flat
     for ax, (column, label) in zip(panels, _WATCHED.items(), strict=True):
@@ -214,9 +224,8 @@ def plot_watch(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
 
 
 def _axes(width: float, height: float) -> Axes:
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(figsize=(width, height))[1]
+    axes: Axes = pyplot().subplots(figsize=(width, height))[1]
+    return axes
 
 
 def _reference_style(name: str) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..arrays import numbers
+from ..arrays import check_rows, numbers
 from ..checks import check_number
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 
@@ -38,23 +39,43 @@ def finite_by_name(name: str, values: Any, optional: bool = True) -> Mapping[str
     return {key: float(value) for key, value in values.items()}
 
 
-def check_table(name: str, table: Any, columns: Sequence[str], whose: str) -> None:
-    """Raise unless this is a data frame, of some rows, with numbers in some columns."""
+def check_table(name: str, table: Any, columns: Sequence[str], whose: str) -> pd.DataFrame:
+    """A data frame, of some rows, with floating-point numbers in some columns; or raise."""
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame):
         raise TypeError(f"{name} must be the data frame {whose}; got {type(table).__name__}.")
     if len(table) == 0:
         raise ValueError(f"{name} has no rows: there is nothing to draw.")
+    found = {}
     for column in columns:
         if column not in table:
             raise ValueError(f"{name} must be the data frame {whose} with a column {column!r}.")
-        numbers(f"{name}[{column!r}]", table[column], ndim=1, check_finite=False)
+        what = f"{name}[{column!r}]"
+        values = table[column]
+        kind = getattr(values, "dtype", None)
+        if isinstance(kind, pd.api.extensions.ExtensionDtype) and pd.api.types.is_numeric_dtype(
+            kind
+        ):
+            values = values.astype("float64")  # pandas' NA becomes NaN, a gap
+        found[column] = numbers(what, values, ndim=1, check_finite=False)
+        if column == "std_error":
+            check_rows(what, found[column], ~(found[column] < 0), "at least 0", "Correct it.")
+    return table.assign(**found)
+
+
+def pyplot() -> Any:
+    """`matplotlib.pyplot`, which is imported when something is drawn."""
+    try:
+        import matplotlib.pyplot as plt
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'figures need matplotlib, which is not installed: pip install "opl-lib[plotting]".'
+        ) from error
+    return plt
 
 
 def checked_axes(ax: Any) -> Axes:
-    from matplotlib.axes import Axes
-
-    if not isinstance(ax, Axes):
+    if not isinstance(ax, pyplot().Axes):
         raise TypeError(f"ax must be Axes of matplotlib; got {type(ax).__name__}.")
     return ax

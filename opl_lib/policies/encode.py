@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..arrays import feature_matrix, single_precision
 from .index import ItemIndex, find_twins, plain_torch
-from .towers import TwoTower, first_layer
+from .towers import TwoTower, check_towers, first_layer
 
 # Layers that calculate the same in training and in use. What else a tower is made of is put in its
 # mode for use by one thread at a time.
@@ -42,7 +42,12 @@ def embed(towers: TwoTower, name: str, features: Any, first_row: int = 0) -> np.
             f"{layer.in_features}; encode new data exactly as the training log was encoded."
         )
     with _in_use(tower), plain_torch():
-        embedded = _as_embeddings(name, tower(torch.from_numpy(features)), len(features))
+        try:
+            output = tower(torch.from_numpy(features))
+        except RuntimeError:
+            check_towers(towers)  # they may have been converted, or moved, since they were checked
+            raise
+        embedded = _as_embeddings(name, output, len(features))
     if not np.isfinite(embedded).all():
         row = first_row + int(np.argmin(np.isfinite(embedded).all(axis=1)))
         raise ValueError(

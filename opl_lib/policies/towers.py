@@ -202,7 +202,7 @@ def check_towers(towers: Any) -> None:
                 f"towers: {name} is of dtype {weights.dtype}, and must be of single precision. "
                 "Convert it: towers.float()."
             )
-        if not torch.isfinite(weights).all():
+        if not torch.isfinite(weights.detach()).all():
             raise ValueError(
                 f"towers: {name} has weights that are not finite. Did training diverge? Fit them "
                 "again on finite features, at a lower learning rate."

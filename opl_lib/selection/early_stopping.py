@@ -13,9 +13,10 @@ from ..checks import check_number, check_seed, warn_user
 from ..evaluation.estimators import Estimator, as_estimator
 from ..evaluation.intervals import Interval
 from ..evaluation.terms import policy_terms
-from ..learning.fit import StopFit, check_callback
+from ..learning.fit import StopFit, check_callback, keep
 from ..learning.learner import OffPolicyLearner
 from ..learning.regressor import TwoTowerRegressor
+from ..learning.surroundings import own_modes
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..protocols import Learner, PredictsReward, RewardModel, takes
 from .candidates import check_reward_model
@@ -168,18 +169,17 @@ class EarlyStopping:
             row, reason = judge.row(policy_terms(policy, to_judge, q_hat))
             bounds.append(-math.inf if reason else row["lower_bound"])
             numbers["held_out"] = bounds[-1]
-            for name, number in numbers.items():
-                seen.setdefault(name, []).append(number)
+            keep(seen, numbers, n_before=len(bounds) - 1)
             if len(bounds) == 1 or bounds[-1] > bounds[best]:
                 self.best_epoch_ = best = len(bounds) - 1
-                self.policy_ = copy.deepcopy(policy)
+                self.policy_ = _copy(policy)
             elif self.patience is not None and len(bounds) > best + self.patience:
                 stopped = True
             if stopped:
                 raise StopFit
             return numbers
 
-        self.learner_ = copy.deepcopy(self.learner)
+        self.learner_ = _copy(self.learner)
         try:
             self.learner_.fit(to_fit, callback=look)
         finally:
@@ -202,7 +202,7 @@ class EarlyStopping:
         if not as_estimator(self.estimator).needs_reward_model:
             return None
         if self.reward_model is not None:
-            model = copy.deepcopy(self.reward_model)
+            model = _copy(self.reward_model)
             model.fit(to_fit)
             return model
         is_ours = isinstance(self.learner, OffPolicyLearner)
@@ -212,6 +212,9 @@ class EarlyStopping:
         if isinstance(self.held_out, BanditFeedback):
             return feedback, self.held_out
         return feedback.split(float(self.held_out), self.random_state)
+
+
+_copy = own_modes()(copy.deepcopy)
 
 
 def _of_callback(callback: Any, policy: Any) -> tuple[dict[str, float], bool]:

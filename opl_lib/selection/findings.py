@@ -132,8 +132,8 @@ class Recorder:
 
     def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         pi = action_probabilities(self.policy, context, action_context)
-        self.mass = self.mass + pi.sum(axis=0)
-        self.entropy += entropy(pi)
+        self.mass = self.mass + pi.sum(axis=0, dtype=np.float64)
+        self.entropy += entropy(pi.astype(np.float64, copy=False))
         return pi
 
 

@@ -144,14 +144,8 @@ class Watch:
         check_alike(logs)
         check_number("max_rounds", max_rounds, Integral, least=2)
         check_seed(random_state)
-        if reward_model is not None:
-            reward_function(reward_model)
         self.estimator, self.reward_model = as_estimator(estimator), reward_model
-        if self.estimator.needs_reward_model and reward_model is None:
-            raise ValueError(
-                f"estimator {self.estimator.name!r} needs a fitted reward model: pass "
-                "reward_model=…, or use 'snips'."
-            )
+        self._check()
         logged = np.concatenate([log.action for log in logs.values()])
         counts = np.bincount(logged, minlength=next(iter(logs.values())).n_actions)
         self._never_logged = counts == 0
@@ -166,6 +160,7 @@ class Watch:
         """Look at the policy of an epoch; warn, and return what is seen."""
         if self._policy is not None and policy is not self._policy:
             raise ValueError("this Watch has followed another fit; make a new one for each fit.")
+        self._check()
         self._epochs.append({name: self._diagnose(policy, log) for name, log in self._logs.items()})
         self._policy = policy
         for kind, finding in self._findings().items():
@@ -207,6 +202,17 @@ class Watch:
         shown = shown[shown.index.isin(ends, level="epoch")].T
         lines = [head, shown.to_string(float_format="{:,.3f}".format)]
         return "\n".join(lines + [f"  ! {finding}" for finding in self.findings])
+
+    def _check(self) -> None:
+        """Raise unless estimator and reward model, which may have been assigned, go together."""
+        self.estimator = as_estimator(self.estimator)
+        if self.reward_model is not None:
+            reward_function(self.reward_model)
+        elif self.estimator.needs_reward_model:
+            raise ValueError(
+                f"estimator {self.estimator.name!r} needs a fitted reward model: pass "
+                "reward_model=…, or use 'snips'."
+            )
 
     def _diagnose(self, policy: PolicyLike, log: BanditFeedback) -> dict[str, float]:
         """A row of the table."""

@@ -59,12 +59,11 @@ def known_items(name: str, items: Any, n_rows: int, n_actions: int) -> np.ndarra
 
 def item_labels(name: str, values: Any, n_actions: int) -> np.ndarray:
     """A label of each item, (n_actions,), in the byte order that pandas groups by."""
-    array = as_array(name, values)
+    array = labels(name, values)
     if array.shape != (n_actions,):
         raise ValueError(
             f"{name} must hold one label an item, shape ({n_actions},); got {array.shape}."
         )
-    array = labels(name, array)
     return array.astype(array.dtype.newbyteorder("="))
 
 

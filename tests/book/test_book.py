@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 import opl_lib
-from opl_lib.objectives import base, weighted
+from opl_lib.objectives import registry, weighted
 
 ROOT, BOOK = chapters.ROOT, chapters.BOOK
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -141,10 +141,10 @@ def test_readme_samples_run(tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def unregistered():
     """What a test adds to the library's objectives is gone after it."""
-    before = dict(base.OBJECTIVES)
+    before = dict(registry.OBJECTIVES)
     yield
-    base.OBJECTIVES.clear()
-    base.OBJECTIVES.update(before)
+    registry.OBJECTIVES.clear()
+    registry.OBJECTIVES.update(before)
 
 
 def test_the_first_objective_and_estimator_of_a_newcomer_work(unregistered):

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from experiments import EXPERIMENTS, read_table, run
+from experiments import EXPERIMENTS, read_table, run, runner
 from experiments.__main__ import main
 from experiments.figures import Experiment
 from experiments.runner import Table
@@ -185,3 +185,53 @@ def test_workers_end_with_their_runner(tmp_path, how):
     wait_until(lambda: len(read_table(tmp_path / "table.csv")) and len(busy()) == 2)
     runner.end(how)
     wait_until(lambda: not any(map(is_alive, busy())), seconds=5)
+
+
+@dataclass(frozen=True)
+class Here(Quick):
+    """A cell that tells in which process it was run."""
+
+    def run(self, seeds):
+        return [
+            {**self.settings, "seed": seed, "process": os.getpid(), "seconds": 1} for seed in seeds
+        ]
+
+
+def test_a_relative_folder_is_that_of_this_process(tmp_path, monkeypatch):
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        table = run("table", list(map(Here, range(4))), [0], "tables", progress=False)
+        assert len(table) == len(read_table(tmp_path / name / "tables" / "table.csv")) == 4
+
+
+def test_no_more_workers_than_cells_are_started(tmp_path, monkeypatch):
+    asked = []
+
+    class Spy(runner.Parallel):
+        def __init__(self, n_jobs, **settings):
+            asked.append(n_jobs)
+            super().__init__(1, **settings)
+
+    monkeypatch.setattr(runner, "Parallel", Spy)
+    for n_jobs in (1, 2, 64):
+        run(f"table{n_jobs}", list(map(Here, range(3))), [n_jobs], tmp_path,
+            n_jobs=n_jobs, progress=False)  # fmt: skip
+    assert asked == [1, 2, 3]
+
+
+@dataclass(frozen=True)
+class Killed(Here):
+    """A cell whose worker the system kills."""
+
+    title = "killed"
+
+    def run(self, seeds):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_ends_the_command_with_a_line(tmp_path, monkeypatch, capsys):
+    cells = tuple(map(Killed, range(2)))
+    monkeypatch.setitem(EXPERIMENTS, "table", Experiment("for a test", cells, (0,)))
+    assert main(["table", "--folder", str(tmp_path), "--jobs", "2"]) == 1
+    assert "table: a worker was killed" in capsys.readouterr().err

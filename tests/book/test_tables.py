@@ -1,19 +1,24 @@
 """Damaged tables and notes: none goes on in silence, and all are told before the first cell."""
 
 import errno
+import fcntl
 import io
 import json
 import os
 import pickle
 import re
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
-from experiments import read_table, run
+import torch
+from experiments import __main__, read_table, run, runner, tables
 from experiments.__main__ import main
 from experiments.figures import EXPERIMENTS, Experiment
 from experiments.tables import TableError, here
@@ -312,8 +317,10 @@ def test_a_cell_that_returns_no_number_is_named_and_not_stored(tmp_path, monkeyp
         ({"progress": "no"}, "progress"),
         ({"folder": None}, "folder"),
         ({"folder": 3}, "folder"),
+        ({"folder": ""}, "folder"),
+        ({"folder": "\ud800"}, "folder"),
     ],
-    ids=lambda each: str(each)[:40],
+    ids=lambda each: ascii(each)[:40],
 )
 def test_arguments_are_checked_before_anything_is_made(tmp_path, wrong, message):
     right = {"name": "table", "cells": [Toy("a", 1)], "seeds": [0], "folder": tmp_path, "n_jobs": 1}
@@ -381,3 +388,174 @@ def test_a_full_disk_is_told_with_its_path_before_the_first_cell(tmp_path, monke
         run("table", CELLS[Toy], SEEDS, tmp_path, n_jobs=1, progress=False)
     assert Toy.ran == [] and (tmp_path / "table.csv").read_bytes() == before
     assert not list(tmp_path.glob("*.partial"))
+
+
+def returning(monkeypatch, *changes):
+    """Let cells return a row a seed, each with another change."""
+    right = {"candidate": "one", "value": 0.5, "lower_bound": 0.1, "seconds": 0.25}
+    monkeypatch.setattr(Toy, "run", lambda cell, seeds: [
+        {**cell.settings, "seed": seed, **right, **change}
+        for seed, change in zip(seeds, changes, strict=False)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, pd.NA, pd.NaT, Decimal("nan"), Decimal("0.5"), Fraction(1, 2), 1 + 0j),
+        *(torch.tensor(0.5), np.array(0.5), [0.5], b"half", np.datetime64("2026-01-01")),
+        *(float("inf"), np.float32("nan"), 10**400, 2**63),
+        *("a\rb", "a\nb", "a\0b", "\x1b[0m", "\ud800"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+@pytest.mark.parametrize("name", ["value", "lower_bound", "candidate"])
+def test_a_value_that_no_table_can_hold_is_refused(tmp_path, monkeypatch, name, value):
+    returning(monkeypatch, {name: value})
+    if name == "lower_bound" and isinstance(value, np.floating):
+        assert len(run("table", CELLS[Toy], [3], tmp_path, n_jobs=1, progress=False)) == 4
+        return
+    with pytest.raises(ValueError, match=rf"Toy\(.*: {name} is .* for seed 3, and "):
+        run("table", CELLS[Toy], [3], tmp_path, n_jobs=1, progress=False)
+    assert not (tmp_path / "table.csv").exists()
+
+
+@pytest.mark.parametrize("value", [3, np.int8(3), 0.5, np.float32(0.5), True, np.True_, "ε, 1"])
+def test_numbers_of_every_size_and_text_are_stored_and_read(tmp_path, monkeypatch, value):
+    returning(monkeypatch, {"value": value})
+    run("table", CELLS[Toy], [3], tmp_path, n_jobs=1, progress=False)
+    assert list(read_table(tmp_path / "table.csv")["value"]) == [value] * 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"more": 1}, {"check": "a"}, {"more\r": 1}, {3: 1}, {"world": "another"}],
+    ids=ascii,
+)
+def test_rows_of_other_columns_or_settings_are_refused(tmp_path, monkeypatch, change):
+    returning(monkeypatch, {}, change)
+    with pytest.raises(ValueError, match=r"Toy\(.*: (the row of seed 4|no column)"):
+        run("table", CELLS[Toy], [3, 4], tmp_path, n_jobs=1, progress=False)
+    assert not (tmp_path / "table.csv").exists()
+
+
+def test_rows_without_their_time_or_settings_are_refused(tmp_path, monkeypatch):
+    for row in ({"seconds": 1}, {**CELLS[Toy][0].settings, "value": 1}):
+        monkeypatch.setattr(Toy, "run", lambda cell, seeds, row=row: [{**row, "seed": seeds[0]}])
+        with pytest.raises(ValueError, match="lacks columns that it must have"):
+            run("table", CELLS[Toy][:1], [3], tmp_path, n_jobs=1, progress=False)
+
+
+@pytest.fixture
+def newer(monkeypatch):
+    """Code whose cells return one more column than those of the stored table."""
+    older = ("candidate", "value", "lower_bound")
+    monkeypatch.setitem(tables.RESULTS_OF, "Toy", (*older, "more"))
+    returning(monkeypatch, *[{"more": 1}] * 3)
+    before = Toy.run
+    monkeypatch.setattr(
+        Toy, "run", lambda cell, seeds: [Toy.ran.append(cell), before(cell, seeds)][1]
+    )
+
+
+def test_a_table_of_other_results_is_told_before_a_cell_is_computed(tmp_path, request):
+    run("table", CELLS[Toy][:2], SEEDS, tmp_path, n_jobs=1, progress=False)
+    request.getfixturevalue("newer")
+    Toy.ran.clear()
+    with pytest.raises(TableError, match=r"table\.csv: in the columns \['more'\] it is not of Toy"):
+        run("table", CELLS[Toy], SEEDS, tmp_path, n_jobs=1, progress=False)
+    assert Toy.ran == []
+
+
+def test_rows_of_other_results_are_not_taken_from_another_table(tmp_path, request):
+    run("older", CELLS[Toy][:2], SEEDS, tmp_path, n_jobs=1, progress=False)
+    request.getfixturevalue("newer")
+    Toy.ran.clear()
+    table = run("table", CELLS[Toy], SEEDS, tmp_path, n_jobs=1, progress=False)
+    assert len(Toy.ran) == 4 and list(table["more"]) == [1] * 12
+
+
+def test_the_results_that_are_known_are_those_of_the_stored_tables():
+    for name, experiment in EXPERIMENTS.items():
+        stored = read_table(tables.RESULTS / f"{name}.csv")
+        assert set(stored) == tables.columns_of(type(experiment.cells[0]))
+
+
+def test_cells_that_stay_missing_are_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_numbered", lambda number, *_: (number, [], *here()))
+    with pytest.raises(TableError, match=r"table\.csv: 4 cells are missing after the run"):
+        run("table", CELLS[Toy], SEEDS, tmp_path, n_jobs=1, progress=False)
+
+
+@pytest.mark.parametrize("folder", ["", "\ud800"], ids=ascii)
+def test_the_command_line_refuses_a_folder_that_cannot_be(
+    toys, tmp_path, monkeypatch, folder, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["--folder", folder, "--jobs", "1"])
+    assert "--folder: must be a path that can exist" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_takes_a_folder_with_a_slash(toys, tmp_path):
+    assert main(["--folder", f"{tmp_path}/new/", "--jobs", "1"]) == 0
+    assert len(read_table(tmp_path / "new" / "first.csv")) == 12
+
+
+def test_a_killed_worker_is_told_in_one_line(toys, tmp_path, monkeypatch, capsys):
+    def killed(*args):
+        raise BrokenProcessPool("A worker process managed by the executor was terminated")
+
+    monkeypatch.setattr(__main__, "run", killed)
+    assert main(["first", "--folder", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "first: a worker was killed" in line
+    assert "fewer --jobs; finished cells are kept" in line
+
+
+def test_a_dry_run_ends_quietly_with_its_reader(toys, tmp_path, monkeypatch, capfd):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        assert main(["--dry-run", "--folder", str(tmp_path)]) == 141
+        pipe.write("more")  # without an error when it is closed
+    assert capfd.readouterr().err == ""
+
+
+def test_links_to_a_table_share_its_lock_and_no_name_has_that_of_another(tmp_path):
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    a, same = tmp_path / "a.csv", [tmp_path / "link.csv", tmp_path / "folder" / "a.csv"]
+    others = [tmp_path / name for name in ("a.runner.csv", "a.table.csv", ".a.csv", "a.csv.csv")]
+    for what in ("table", "runner"):
+        with runner._locked(a, what, wait=True):
+            for path in same:
+                with runner._locked(path, what, wait=False) as held:
+                    assert not held
+            for path in [a, *others]:
+                for which in {"table", "runner"} - ({what} if path == a else set()):
+                    with runner._locked(path, which, wait=False) as held:
+                        assert held
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_told_with_path_and_cure(tmp_path, monkeypatch, number):
+    def flock(descriptor, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    Toy.ran.clear()
+    with pytest.raises(OSError, match=f"disk that can lock files: '{tmp_path}/") as raised:
+        run("table", CELLS[Toy], SEEDS, tmp_path, n_jobs=1, progress=False)
+    assert raised.value.errno == number and Toy.ran == []
+
+
+def test_a_candidate_that_changes_nothing_has_infinitely_many_rounds_of_change(
+    tmp_path, monkeypatch
+):
+    returning(monkeypatch, {"ess_change": float("inf"), "lower_bound": float("nan")})
+    run("table", CELLS[Toy], [3], tmp_path, n_jobs=1, progress=False)
+    stored = read_table(tmp_path / "table.csv")
+    assert list(stored["ess_change"]) == [float("inf")] * 4 and stored["lower_bound"].isna().all()

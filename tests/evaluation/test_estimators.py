@@ -456,3 +456,34 @@ def test_what_is_no_estimator_is_rejected(arguments, message):
 def test_terms_without_a_known_bound_have_no_range(name, message):
     with pytest.raises(ValueError, match=message):
         opl.Estimator(name).term_range(100, (0, 1), None, False)
+
+
+# ---- what estimators share
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_a_reward_range_is_taken_in_its_own_unit(unit):
+    terms = Terms(unit * np.array([0.0, 1.0, 900.0]), np.ones(3))
+    with pytest.raises(ValueError, match=r"reward must be in .*row 2 has 9"):
+        opl.Estimator("ips").sample(terms, (0, unit), max_weight=1)
+    nearly = Terms(unit * np.array([0.0, 1.0, 1 + 1e-7]), np.ones(3))
+    opl.Estimator("ips").sample(nearly, (0, unit), max_weight=1)
+
+
+def test_a_form_cannot_change_the_terms_of_other_estimators(tiny_world):
+    def doubles(terms, w):
+        w *= 2
+        return w * terms.reward
+
+    own = opl.Estimator("doubles", form=opl.Form(doubles))
+    with pytest.raises(ValueError, match="read-only"):
+        opl.evaluate(table_policy(), tiny_world.sample(50, 0), [own, "ips"])
+
+
+def test_terms_are_copies_in_double_precision():
+    reward = np.ones(3, dtype=np.float32)
+    terms = Terms(reward, W)
+    reward[:] = 5
+    for column in (terms.reward, terms.weight):
+        assert column.dtype == np.float64 and not column.flags.writeable
+    assert terms.reward.tolist() == [1, 1, 1]

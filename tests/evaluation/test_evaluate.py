@@ -683,3 +683,47 @@ def test_estimators_may_come_in_any_list(estimators, hand_log):
 def test_a_dictionary_is_not_a_log(hand_log):
     with pytest.raises(TypeError, match=r"feedback must be a BanditFeedback; got dict.*from_obp"):
         opl.evaluate(table_policy, hand_log.to_obp(), ["ips"])
+
+
+# ---- probabilities in half precision, and tensors
+
+
+def half_precision(n_rounds, n_actions):
+    draws = np.random.default_rng(0).dirichlet(np.ones(n_actions), n_rounds)
+    return draws.astype(np.float16)
+
+
+def wide_log(n_actions, n_rounds=20):
+    world = opl.SyntheticWorld(n_actions, dim_context=2, dim_action_context=2, random_state=0)
+    return world.sample(n_rounds, random_state=1)
+
+
+@pytest.mark.parametrize("n_actions", [3, 10, 1000])
+def test_probabilities_in_half_precision_are_those_of_single_precision(n_actions):
+    log = wide_log(n_actions)
+    pi = half_precision(20, n_actions)
+    found = opl.evaluate(pi, log, ["ips"]).policy_value["ips"]
+    asked = opl.evaluate(lambda x, items: pi, log, ["ips"]).policy_value["ips"]
+    logged = pi.astype(np.float64)[np.arange(20), log.action]
+    assert found == asked == pytest.approx((logged / log.pscore * log.reward).mean())
+    opl.Watch(log, estimator="ips")(lambda x, items: pi)
+
+
+def test_half_precision_that_is_too_rough_says_so():
+    log = wide_log(10)
+    with pytest.raises(ValueError, match=r"\(sum 0\.9\d*.*normalise in float32"):
+        opl.evaluate((half_precision(20, 10) * 0.95).astype(np.float16), log, ["ips"])
+    with pytest.raises(ValueError, match="Apply a softmax first"):
+        opl.evaluate(np.full((20, 10), 3, dtype=np.float16), log, ["ips"])
+
+
+@pytest.mark.parametrize("change", ["bfloat16", "requires_grad_"])
+def test_tensors_that_are_no_arrays_say_how_to_convert_them(change):
+    log = wide_log(4)
+    pi = getattr(torch.full((20, 4), 0.25), change)()
+    for policy in (pi, lambda context, items: pi):
+        with pytest.raises(ValueError, match=r"\.detach\(\)\.float\(\)"):
+            opl.evaluate(policy, log, ["ips"])
+    served = opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 2, random_state=0))
+    with pytest.raises(ValueError, match=r"context .*\.detach\(\)\.float\(\)"):
+        served.predict_proba(pi, np.eye(2))

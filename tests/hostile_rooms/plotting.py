@@ -102,7 +102,7 @@ def calls():
                 mixed,
                 {
                     "differences": {
-                        "a": opl.evaluate(
+                        "uniform": opl.evaluate(
                             opl.uniform(), t.log, ["ips", "dm"], t.model, difference=True
                         )
                     }

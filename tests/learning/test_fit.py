@@ -198,7 +198,9 @@ def test_a_callback_sees_the_policy_before_the_first_epoch_and_after_each(object
 def test_a_callback_may_return_many_numbers_or_none(small_log):
     looks = iter([None, {"a": 1, "b": 2}, {}, {"a": 3}])
     learner = make_learner().fit(small_log, callback=lambda policy: next(looks))
-    assert learner.history_["a"] == [1, 3] and learner.history_["b"] == [2]
+    nan = np.nan
+    np.testing.assert_array_equal(learner.history_["a"], [nan, 1, nan, 3])
+    np.testing.assert_array_equal(learner.history_["b"], [nan, 2, nan, nan])
     assert len(learner.history_["objective"]) == 3
 
 
@@ -494,3 +496,15 @@ def test_an_error_in_training_names_the_objective(small_log):
     message = r"^objective 'mine' or the weights stopped being finite in epoch 1, batch 1 \(obj"
     with pytest.raises(opl.NonFiniteLossError, match=message):
         make_learner(mine).fit(small_log)
+
+
+@pytest.mark.parametrize("names", [1, 2])
+def test_a_number_that_a_callback_leaves_out_of_an_epoch_is_not_a_number(names, small_log):
+    looks = iter([None, {"v": 1.0}, {"w": 2.0}][:: 1 if names == 1 else -1])
+    history = make_learner(epochs=2).fit(small_log, callback=lambda policy: next(looks)).history_
+    nan = np.nan
+    expected = {"v": [nan, 1, nan], "w": [nan, nan, 2]}
+    if names == 2:
+        expected = {name: values[::-1] for name, values in expected.items()}
+    for name, values in expected.items():
+        np.testing.assert_array_equal(history[name], values)

@@ -4,6 +4,7 @@ import dataclasses
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
@@ -44,6 +45,18 @@ def test_folds_follow_random_state(world):
     )
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series, pd.Categorical])
+def test_clusters_that_are_text_are_numbered_by_the_cure(world, kind):
+    log, cluster = world.sample(300, random_state=1), kind(["a", "a", "a", "a", "b", "b"])
+    with pytest.raises(
+        ValueError, match=r"got .*'a'.*: pandas\.factorize\(pandas\.Series\(cluster"
+    ):
+        opl.with_clusters(log, cluster)
+    numbered = opl.with_clusters(log, pd.factorize(pd.Series(cluster))[0])
+    numbers = opl.with_clusters(log, [0, 0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(numbered.cluster_pscore, numbers.cluster_pscore)
 
 
 def test_the_floor_is_passed_on(world):

@@ -3,6 +3,7 @@
 import datetime
 import enum
 import uuid
+from collections import deque
 from decimal import Decimal
 
 import numpy as np
@@ -123,7 +124,115 @@ def test_ids_of_a_frame_may_be_of_any_dtype(dtype):
     assert log.action.tolist() == [2, 1]
 
 
+@pytest.mark.parametrize("column", ["i", "x"])
+def test_columns_that_numpy_has_no_type_for_are_refused(column):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"x": [0, 1], "i": [0, 1], "r": [0, 1], "p": [0.5, 0.5]})
+    frame = frame.with_columns(polars.col(column).cast(polars.Int128))
+    with pytest.raises(ValueError, match=f"column '{column}', of Int128, cannot be read"):
+        opl.BanditFeedback.from_dataframe(
+            frame, context=["x"], action="i", reward="r", pscore="p", items=np.eye(2)
+        )
+
+
 # ---- users and times
+
+
+@pytest.mark.parametrize("sequence", [list, tuple, deque])
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [
+        ([1, "1"], "several types: 1, of int, in row 0 and '1', of str, in row 1"),
+        ([b"1", "1"], "several types: b'1', of bytes, in row 0"),
+        ([b"1", 1], "several types: b'1', of bytes, in row 0"),
+        ([True, 1], "several types: True, of bool, in row 0 and 1, of int, in row 1"),
+        ([np.True_, 1], "several types"),
+        ([0.5, True], "several types"),
+        ([np.timedelta64(1, "D"), 1], "several types"),
+        ([True, LARGE * 8 + 1], "several types"),
+        ([0.5, LARGE + 1], "several types: 0.5, of float, in row 0 and"),
+        (["a", np.nan], "user_id is missing in row 1"),
+        (["a", None], "user_id is missing in row 1"),
+        ([1, np.nan], "user_id is missing in row 1"),
+        ([{1}, {2}], "which cannot be compared"),
+        (
+            [frozenset({1}), frozenset({2})],
+            "cannot be sorted.* neither equal nor one before the other",
+        ),
+    ],
+)
+def test_users_of_several_types_in_a_sequence_are_refused(sequence, users, message):
+    with pytest.raises(ValueError, match=message):
+        log_of(user_id=sequence(users * 30))
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        [2**64 - 1, 5, 2**64 - 2],
+        [np.uint64(2**64 - 1), 2**64 - 2, 1],
+        [2**63 + 1, -1, 2**63],
+        [2**64 + 1, 2**64, 0],
+        [1, np.int64(2), np.uint8(3)],
+        [1, 0.5, np.float32(2)],
+        ["a", np.str_("b"), "c"],
+        ["a", "a\0", "b"],
+        [np.datetime64("2024-01-01"), np.datetime64("2024-01-02"), np.datetime64("2024-01-03")],
+        [False, True, np.True_],
+        [frozenset({1}), frozenset({1, 2}), frozenset({1, 2, 3})],
+    ],
+    ids=range(11),
+)
+def test_users_in_a_list_stay_apart(users):
+    log = log_of(user_id=users * 2)
+    assert log.user_id.tolist() == np.array(users * 2, dtype=log.user_id.dtype).tolist()
+    assert len(log.units) == len(set(users))
+
+
+def test_users_that_are_sets_are_sorted_only_if_they_can_be():
+    chain = [frozenset(range(n)) for n in (2, 1, 3)]
+    assert len(log_of(user_id=chain * 2).units) == 3
+
+
+def test_large_users_in_a_list_are_integers():
+    assert log_of(user_id=[2**64 - 1, 5]).user_id.dtype == np.uint64
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "kind"),
+    [
+        (objects(datetime.time(9), datetime.time(8)), "objects of type time"),
+        (objects(*map(uuid.UUID, IDS)), "objects of type UUID"),
+        (objects(frozenset({1}), frozenset({2})), "objects of type frozenset"),
+        (objects((2024, 1), (2024, 2)), "objects of type tuple"),
+        (objects(pd.Interval(0, 1), pd.Interval(1, 2)), "objects of type Interval"),
+        (np.array([(1, 2), (2, 1)], "i8,i8"), "records"),
+    ],
+)
+def test_what_can_be_sorted_but_has_no_date_is_no_time(timestamp, kind):
+    with pytest.raises(ValueError, match=f"timestamp must hold numbers or dates; it holds {kind}"):
+        log_of(timestamp=timestamp)
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        [datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 2)],
+        [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02", tz="UTC")],
+        [datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC)],
+    ],
+)
+def test_the_cure_of_dates_that_do_not_compare_is_one(timestamp):
+    cure = r"pandas\.to_datetime\(timestamp, utc=True\)"
+    with pytest.raises(ValueError, match=cure) as refused:
+        log_of(timestamp=timestamp)
+    assert "astype" not in str(refused.value)
+    assert len(log_of(timestamp=pd.to_datetime(timestamp, utc=True)).split_by_time(0.5)[1]) == 1
+
+
+def test_times_of_periods_that_do_not_compare_are_refused():
+    with pytest.raises(ValueError, match="timestamp cannot be sorted, such as Period"):
+        log_of(timestamp=objects(pd.Period("2024-01", "M"), pd.Period("2024-01-01", "D")))
 
 
 @pytest.mark.parametrize(
@@ -185,8 +294,9 @@ def test_what_are_no_times_is_refused(timestamp, message):
         objects(*(datetime.datetime(2024, 1, day) for day in (2, 1, 3))),
         pd.Series(pd.to_datetime(["2024-01-02", "2024-01-01", "2024-01-03"], utc=True)),
         pd.period_range("2024-01", periods=3, freq="M")[[1, 0, 2]],
+        objects(*(datetime.timedelta(day) for day in (2, 1, 3))),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_are_times_is_split_by_them(timestamp):
     first, second = log_of(timestamp=timestamp).split_by_time(0.34)
@@ -215,7 +325,7 @@ def test_what_are_times_is_split_by_them(timestamp):
         (
             "timestamp",
             [np.array(["3000-01-01"], "M8[D]"), np.array(["2024-01-01"], "M8[ns]")],
-            r"datetime64\[D\] in log 0 and datetime64\[ns\] in log 1",
+            r"datetime64\[D\] in log 0 and datetime64\[ns\] in log 1.*to_datetime\(…, utc=True\)",
         ),
         (
             "timestamp",

@@ -212,3 +212,73 @@ def test_the_rounds_of_the_check_follow_the_seed():
         opl.check_objective(spy, random_state=seed)
     third = len(seen) // 3
     assert torch.equal(seen[0], seen[third]) and not torch.equal(seen[0], seen[2 * third])
+
+
+# ---- how often it is called
+
+
+def call_kinds():
+    def value_only(logits, batch):
+        return logits.log_softmax(dim=-1)[:, 0].mean() * batch.reward.add_(1).mean()
+
+    def pair(logits, batch):
+        batch.reward.add_(1)
+        return logits.mean(), torch.ones_like(logits) / logits.numel()
+
+    def by_numpy(logits, batch):
+        gradient = torch.from_numpy(np.ones_like(logits.numpy()))
+        batch.reward.add_(1)
+        return torch.tensor(1.0), gradient
+
+    return value_only, pair, by_numpy
+
+
+@pytest.mark.parametrize("modes", [(True, False), (False, True)], ids=str)
+@pytest.mark.parametrize("number", range(3), ids=["value", "pair", "numpy"])
+def test_a_batch_that_is_edited_in_place_is_edited_once(number, modes):
+    objective, logits = opl.Objective(call_kinds()[number]), torch.randn(4, 3)
+    found = []
+    for mode in modes:
+        batch = opl.Batch(torch.zeros(4, dtype=torch.long), torch.ones(4), torch.ones(4))
+        with torch.set_grad_enabled(mode):
+            found.append(objective(logits, batch))
+        assert batch.reward.tolist() == [2, 2, 2, 2]
+    assert not any(part.requires_grad for pair in found for part in pair)
+    for first, second in zip(*found, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_a_formula_that_gives_its_gradient_can_be_a_part_of_another():
+    def half(logits, batch):
+        return opl.Objective(with_its_gradient)(logits, batch)[0] / 2
+
+    batch = opl.Batch(torch.zeros(4, dtype=torch.long), torch.ones(4), torch.ones(4))
+    logits = torch.randn(4, 3)
+    gradient = opl.Objective(half)(logits, batch)[1]
+    np.testing.assert_allclose(gradient, with_its_gradient(logits, batch)[1] / 2, atol=1e-6)
+
+
+def test_formulas_of_the_library_are_called_without_a_graph():
+    seen = []
+
+    def spied(logits, batch) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(logits.requires_grad)
+        return opl.ips.function(logits, batch)
+
+    spied.__annotations__["return"] = opl.ips.function.__annotations__["return"]
+    batch = opl.Batch(torch.zeros(4, dtype=torch.long), torch.ones(4), torch.ones(4))
+    opl.Objective(spied)(torch.randn(4, 3), batch)
+    assert seen == [False]
+
+
+def test_an_error_of_a_first_call_goes_through_after_that_call():
+    calls = []
+
+    def fails(logits, batch):
+        calls.append(1)
+        raise RuntimeError("mine")
+
+    batch = opl.Batch(torch.zeros(4, dtype=torch.long), torch.ones(4), torch.ones(4))
+    with pytest.raises(RuntimeError, match="mine"):
+        opl.Objective(fails)(torch.randn(4, 3), batch)
+    assert calls == [1]

@@ -184,3 +184,40 @@ def test_a_tower_is_a_module(name, tower):
 def test_features_of_the_model_are_tensors(model, context, error, message):
     with pytest.raises(error, match=message):
         model(context, torch.zeros(7, 2))
+
+
+# ---- towers that were changed, or made in another mode
+
+
+@pytest.mark.parametrize("change", ["double", "half", "bfloat16"])
+def test_towers_converted_after_the_fact_are_named(change):
+    policy = opl.TwoTowerPolicy(opl.TwoTower.mlp(3, 2, hidden=(4,), random_state=0))
+    items = np.eye(2)
+    getattr(policy.towers, change)()
+    for ask in (
+        lambda: policy.predict_proba(np.ones((1, 3)), items),
+        lambda: policy.embed_items(items),
+        lambda: policy.top_k(np.ones((1, 3)), items, k=1),
+        lambda: policy.embed_context(np.ones((1, 3))),
+    ):
+        with pytest.raises(ValueError, match=r"is of dtype .* Convert it: towers.float\(\)"):
+            ask()
+    policy.towers.float()
+    policy.predict_proba(np.ones((1, 3)), items)
+
+
+def test_towers_made_in_inference_mode_are_used_and_saved(tmp_path, small_log):
+    with torch.inference_mode():
+        torch.manual_seed(0)
+        widths = small_log.dim_context, small_log.dim_action_context
+        towers = opl.TwoTower(*(torch.nn.Linear(width, 4) for width in widths))
+        policy = opl.TwoTowerPolicy(towers)
+        policy.save(tmp_path / "inside")
+    policy.save(tmp_path / "outside")
+    asked = small_log.context[:3], small_log.action_context
+    for name in ("inside", "outside"):
+        loaded = opl.TwoTowerPolicy.load(tmp_path / name, towers=towers)
+        assert np.array_equal(loaded.predict_proba(*asked), policy.predict_proba(*asked))
+    learner = opl.OffPolicyLearner("ips", towers=towers, epochs=1, learning_rate=0.1)
+    learned = learner.fit(small_log).policy_.predict_proba(*asked)
+    assert np.abs(learned - policy.predict_proba(*asked)).max() > 1e-3

@@ -390,3 +390,20 @@ def test_a_reward_model_whose_fit_returns_nothing_is_fitted_too(log):
     quiet = opl.EarlyStopping(Script(0.5), reward_model=Quiet(), **how).fit(log)
     plain = opl.EarlyStopping(Script(0.5), reward_model=TableModel(), **how).fit(log)
     assert quiet.history_ == plain.history_
+
+
+def test_the_best_policy_is_plain_whatever_mode_the_caller_is_in(small_world):
+    learner = opl.OffPolicyLearner("ips", epochs=1, hidden=(4,))
+    with torch.inference_mode():
+        stopped = opl.EarlyStopping(learner).fit(small_world.sample(300, random_state=0))
+    weights = [*stopped.policy_.towers.parameters(), *stopped.learner_.policy_.towers.parameters()]
+    assert not any(each.is_inference() for each in weights)
+
+
+def test_a_number_that_a_callback_leaves_out_is_not_a_number(log):
+    looks = iter([{}, {"v": 1.0}, None, {"v": 3.0}, {"w": 4.0}])
+    learner = Script(0.1, 0.2, 0.3, 0.4)
+    history = opl.EarlyStopping(learner).fit(log, callback=lambda policy: next(looks)).history_
+    nan = np.nan
+    np.testing.assert_array_equal(history["v"], [nan, 1, nan, 3, nan])
+    np.testing.assert_array_equal(history["w"], [nan, nan, nan, nan, 4])

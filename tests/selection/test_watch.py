@@ -435,3 +435,26 @@ def test_a_watch_does_not_ask_for_numpys_error_state():
     with np.errstate(all="raise"):
         raising(sharp)
     assert raising.table.equals(plain.table)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("estimator", "nonsense", "an estimator is one of"),
+        ("estimator", "dr", "needs a fitted reward model"),
+        ("reward_model", 3, "a reward model has a method predict_reward"),
+    ],
+)
+def test_settings_assigned_later_are_checked_in_the_fit(name, value, message, four):
+    watch = opl.Watch(four)
+    setattr(watch, name, value)
+    with pytest.raises((TypeError, ValueError), match=message):
+        quiet(watch, PI_0)
+
+
+def test_an_estimator_may_be_assigned_by_its_name(four):
+    watch = opl.Watch(four)
+    watch.estimator = "ips"
+    quiet(watch, GOOD)
+    quiet(expected := opl.Watch(four, estimator="ips"), GOOD)
+    pd.testing.assert_frame_equal(watch.table, expected.table)
