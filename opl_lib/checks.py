@@ -117,7 +117,7 @@ def warn_of_scale(feedbacks: Iterable[Any]) -> None:
     for log in {id(log): log for log in feedbacks}.values():
         for name in ("context", "action_context"):
             features = getattr(log, name)
-            mean, spread = features.mean(axis=0), features.std(axis=0)
+            mean, spread = (f(features, axis=0, dtype=np.float64) for f in (np.mean, np.std))
             size, largest = np.maximum(np.abs(mean), spread), np.abs(features).max(axis=0)
             off = (size > _MAX_SCALE) | ((largest > 0) & (largest < _MIN_SCALE))
             if off.any():

@@ -11,6 +11,7 @@ import numpy as np
 from ..checks import warn_of_scale, warn_user
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives import Objective, get_objective
+from ..objectives.regressions import mean_and_scale
 from ..protocols import RewardModel, reward_function
 from .cross_fitting import CrossFittedRewardModel, cross_fit_many
 from .fit import Callback, Fit, NonFiniteLossError, check_callback, new_policy
@@ -63,8 +64,7 @@ def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) ->
 def _warn_of_offset(feedbacks: Sequence[BanditFeedback]) -> None:
     """Warn once of every log whose rewards single precision can hardly tell apart."""
     for log in {id(log): log for log in feedbacks}.values():
-        reward = log.reward.astype(np.float64)
-        mean, spread = reward.mean(), reward.std()
+        mean, spread = mean_and_scale(log.reward.astype(np.float64))
         if abs(mean) > _MAX_OFFSET * spread > 0:
             warn_user(
                 f"reward has mean {mean:.3g} and standard deviation {spread:.3g}: towers compute "

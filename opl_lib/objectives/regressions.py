@@ -36,7 +36,8 @@ def log_odds(mean: float) -> float:
 
 def mean_and_scale(values: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation; 0 for the latter where rounding alone tells values apart."""
-    mean, scale = float(values.mean()), float(values.std())
+    size = float(np.abs(values).max()) or 1.0  # squares of 1e200 are infinite
+    mean, scale = (size * float(f(values / size)) for f in (np.mean, np.std))
     return mean, scale if scale > 1e-12 * abs(mean) else 0.0
 
 

@@ -59,11 +59,10 @@ def known_items(name: str, items: Any, n_rows: int, n_actions: int) -> np.ndarra
 
 def item_labels(name: str, values: Any, n_actions: int) -> np.ndarray:
     """A label of each item, (n_actions,), in the byte order that pandas groups by."""
+    shape = as_array(name, values).shape
+    if shape != (n_actions,):
+        raise ValueError(f"{name} must hold one label an item, shape ({n_actions},); got {shape}.")
     array = labels(name, values)
-    if array.shape != (n_actions,):
-        raise ValueError(
-            f"{name} must hold one label an item, shape ({n_actions},); got {array.shape}."
-        )
     return array.astype(array.dtype.newbyteorder("="))
 
 
