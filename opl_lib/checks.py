@@ -117,7 +117,8 @@ def warn_of_scale(feedbacks: Iterable[Any]) -> None:
     for log in {id(log): log for log in feedbacks}.values():
         for name in ("context", "action_context"):
             features = getattr(log, name)
-            mean, spread = (f(features, axis=0, dtype=np.float64) for f in (np.mean, np.std))
+            mean = features.mean(axis=0, dtype=np.float64)
+            spread = features.std(axis=0, dtype=np.float64)
             size, largest = np.maximum(np.abs(mean), spread), np.abs(features).max(axis=0)
             off = (size > _MAX_SCALE) | ((largest > 0) & (largest < _MIN_SCALE))
             if off.any():
