@@ -22,8 +22,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
 
 import pandas as pd
-from experiments.tables import machine, write_atomically
+from experiments.tables import machine
 from measure import in_fresh_process
+
+from opl_lib.files import write_atomically
 
 BENCHMARKS = {
     "steps": "a training step against the article's loop",
@@ -79,7 +81,8 @@ def without_curves(folder: Path, name: str, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    write_atomically(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_atomically(path, text.encode())
 
 
 def store(folder: Path, name: str, rows: pd.DataFrame, about: dict) -> None:
@@ -100,7 +103,7 @@ def store(folder: Path, name: str, rows: pd.DataFrame, about: dict) -> None:
         **{package: version(package) for package in PACKAGES},
     }
     write_table(path, table)
-    write_atomically(path.with_suffix(".json"), json.dumps(made_with, indent=2) + "\n")
+    write_atomically(path.with_suffix(".json"), (json.dumps(made_with, indent=2) + "\n").encode())
 
 
 def summary(rows: pd.DataFrame) -> str:

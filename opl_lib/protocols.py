@@ -228,6 +228,18 @@ def reward_function(reward_model: Any) -> Predict:
     )
 
 
+def check_reward_model(model: Any) -> None:
+    """Raise unless it is a reward model that can be fitted."""
+    what = "reward_model must have fit(feedback) and predict_reward(context, action_context); got "
+    if isinstance(model, type):
+        raise TypeError(f"{what}the class {model.__name__}: make an object of it first.")
+    if not isinstance(model, RewardModel):
+        raise TypeError(
+            f"{what}{type(model).__name__}. Wrap a scikit-learn estimator in "
+            "opl.SklearnRewardModel, a model that is fitted already in opl.FittedRewardModel."
+        )
+
+
 def check_predictions(who: str, q_hat: Any, shape: tuple[int, int]) -> np.ndarray:
     """Predictions of a reward model as an array; raise unless they are finite and of a shape."""
     q_hat = numbers(f"what {who} returned", q_hat, ndim=None, check_finite=False)

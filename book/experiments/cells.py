@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -73,6 +73,11 @@ class Cell:
     n_sampled: int = 64
     reward_model: str = "two towers"
     n_eval_contexts: int = 2_000
+
+    results: ClassVar[tuple[str, ...]] = (
+        *("softmax_value", "greedy_value", "tuned_value", "temperature"),
+        *("logging", "uniform", "best_constant_item", "optimum"),
+    )
 
     @property
     def n_epochs(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from opl_lib.learning.learner import fit_many
 from opl_lib.learning.reward_models import FittedRewardModel
@@ -82,6 +82,11 @@ class MapCell:
 
     world: str
     learner: str
+
+    results: ClassVar[tuple[str, ...]] = (
+        *("chosen", "policy_value", "bound_value", "best_value", "difference", "kept_logging"),
+        *("logging", "uniform", "best_constant_item", "optimum"),
+    )
 
     @property
     def settings(self) -> dict[str, str]:

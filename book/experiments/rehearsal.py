@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from opl_lib.learning.cross_fitting import CrossFittedRewardModel
 from opl_lib.learning.learner import OffPolicyLearner, fit_many
@@ -38,6 +38,11 @@ class RehearsalCell:
 
     world: str
     n_rounds: int
+
+    results: ClassVar[tuple[str, ...]] = (
+        *("best", "difference", "reported", "ci_lower", "ci_upper", "naive", "naive_difference"),
+        *("naive_estimate", "eligible", "too_high", "logging", "optimum"),
+    )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -93,6 +98,10 @@ class RehearsalCell:
 @dataclass(frozen=True)
 class BoundsCell(RehearsalCell):
     """The same, with a world for each seed, and without a demand for effective rounds."""
+
+    results: ClassVar[tuple[str, ...]] = (
+        *("candidate", "difference", "lower_bound", "ess", "ess_change", "eligible", "gain"),
+    )
 
     def run(self, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
         """Bound every candidate on one log a seed, and look at the truth.

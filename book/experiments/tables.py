@@ -27,21 +27,6 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 PACKAGES = ("torch", "numpy", "scikit-learn", "pandas")
 MAY_BE_EMPTY = "lower_bound"  # of a candidate that has none
 MAY_BE_INFINITE = "ess_change"  # of one that changes nothing
-_REFERENCES = ("logging", "uniform", "best_constant_item", "optimum")
-RESULTS_OF = {  # by the kind of the cells; a table of older code may have others
-    "Cell": ("softmax_value", "greedy_value", "tuned_value", "temperature", *_REFERENCES),
-    "MapCell": (
-        *("chosen", "policy_value", "bound_value", "best_value", "difference", "kept_logging"),
-        *_REFERENCES,
-    ),
-    "BoundsCell": (
-        *("candidate", "difference", "lower_bound", "ess", "ess_change", "eligible", "gain"),
-    ),
-    "RehearsalCell": (
-        *("best", "difference", "reported", "ci_lower", "ci_upper", "naive", "naive_difference"),
-        *("naive_estimate", "eligible", "too_high", "logging", "optimum"),
-    ),
-}
 _IN_EVERY_TABLE = ("seed", "seconds", "made_with", "check")
 _FINGERPRINT = re.compile(r".*-[0-9a-f]{8}")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?", re.IGNORECASE)
@@ -113,9 +98,9 @@ def write_table(path: Path, table: pd.DataFrame, kind: type, made_with: Mapping[
     """
     # The note first: stopped in between, it explains rows too many, and never too few.
     note = json.dumps(note_for(table, kind, made_with), indent=2)
-    write_atomically(path.with_suffix(".json"), note + "\n")
+    files.write_atomically(path.with_suffix(".json"), (note + "\n").encode())
     if len(table):
-        write_atomically(path, _with_checks(table, kind))
+        files.write_atomically(path, _with_checks(table, kind).encode())
 
 
 def note_for(table: pd.DataFrame, kind: type, made_with: Mapping[str, dict]) -> dict[str, Any]:
@@ -189,10 +174,10 @@ def setting_names(kind: type) -> list[str]:
 
 def columns_of(kind: type) -> set[str] | None:
     """The columns that a table of a kind of cells has; None if it is not known before a run."""
-    if kind.__name__ not in RESULTS_OF:
+    results = getattr(kind, "results", None)
+    if results is None:
         return None
-    known = {*setting_names(kind), *RESULTS_OF[kind.__name__], *_IN_EVERY_TABLE}
-    return known - {"check"}
+    return {*setting_names(kind), *results, *_IN_EVERY_TABLE} - {"check"}
 
 
 def key(row: Mapping[str, Any], kind: type) -> tuple[str, ...]:
@@ -201,11 +186,6 @@ def key(row: Mapping[str, Any], kind: type) -> tuple[str, ...]:
     if values.get("learning_rates"):
         values["learning_rate"] = ""
     return tuple(map(_canonical, values.values()))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is complete at any moment: the old one, or the new one."""
-    files.write_atomically(path, text.encode())
 
 
 def machine() -> str:

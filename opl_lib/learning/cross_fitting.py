@@ -16,7 +16,7 @@ from ..protocols import (
     PreparesPredictions,
     RewardModel,
     check_predictions,
-    reward_function,
+    check_reward_model,
     reward_predictions,
 )
 from .regressor import TwoTowerRegressor, fit_reward_models
@@ -196,12 +196,7 @@ def cross_fit_many(
 
 
 def _check(model: Any, log: BanditFeedback, n_folds: int) -> None:
-    reward_function(model)
-    if not isinstance(model, RewardModel):
-        raise TypeError(
-            f"a reward model needs a method fit(feedback); {type(model).__name__} has none. "
-            "If it is fitted already, wrap it in opl.FittedRewardModel."
-        )
+    check_reward_model(model)
     check_number("n_folds", n_folds, Integral, least=1)
     if n_folds > len(log.units):
         what = log.units.name + ("" if len(log.units) == 1 else "s")

@@ -10,11 +10,12 @@ from typing import Any, Self
 from ..checks import check_choice, check_number, plain_arithmetic
 from ..logs.feedback import BanditFeedback
 from ..objectives import Objective, Regression, get_objective
-from ..protocols import RewardModel
+from ..protocols import RewardModel, check_reward_model
+from .cross_fitting import CrossFittedRewardModel
 from .fit import Callback
 from .regressor import TwoTowerRegressor
 from .settings import TwoTowerSettings
-from .together import check_reward_model, fit_side_by_side, listed, named
+from .together import fit_side_by_side, listed, named
 
 _CATALOGUES = ("auto", "exact", "streamed", "sampled")
 
@@ -139,7 +140,7 @@ class OffPolicyLearner(TwoTowerSettings):
     def check(self) -> None:
         super().check()
         get_objective(self.objective)
-        if self.reward_model is not None:
+        if not isinstance(self.reward_model, CrossFittedRewardModel | None):
             check_reward_model(self.reward_model)
         check_choice("catalogue", self.catalogue, _CATALOGUES)
         for name in ("n_folds", "n_sampled"):

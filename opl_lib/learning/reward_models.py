@@ -36,7 +36,10 @@ class SklearnRewardModel:
     Raises
     ------
     TypeError
-        At construction, if `estimator` is not an object with ``fit`` and ``predict``.
+        At construction and in `fit`, if `estimator` is no regressor and no classifier with
+        ``predict_proba``.
+    ValueError
+        There, if `standardise` is neither True nor False.
 
     Examples
     --------
@@ -86,6 +89,12 @@ class SklearnRewardModel:
         -------
         SklearnRewardModel
             This object, fitted.
+
+        Raises
+        ------
+        ValueError
+            If a classifier gets other rewards than 0 and 1, both of them, or the estimator refuses
+            the log.
         """
         from sklearn.base import clone, is_classifier
 

@@ -24,11 +24,15 @@ def shrink_to_mean(feedback: BanditFeedback, fold: np.ndarray, models: Sequence[
     of 0: where the scores say no more of the reward than chance would, the mean is left. Of rewards
     in a range, such as clicks, the mean is drawn to its nearer end, as if there was one click less
     in m + 1: no multiple of a count of m has a smaller squared error as an estimate of its mean.
-    Models other than two towers, or that do not start at the mean, stay as they are.
+    Models other than two towers, that do not start at the mean or whose scores are in many units,
+    as those of a subclass with a `fit` of its own may be, stay as they are.
     """
-    if not all(isinstance(m, TwoTowerRegressor) and m.link_.starts_at_mean for m in models):
+    if not all(isinstance(model, TwoTowerRegressor) for model in models):
         return
-    objective, link = models[0].objective_, models[0].link_  # of all: they were made for this log
+    objective, link = models[0].objective_, models[0].link_
+    units = {(model.objective_, model.link_.mean, model.link_.scale) for model in models}
+    if not link.starts_at_mean or len(units) > 1:
+        return
     standardised, scores = link.standardise(feedback), np.empty(feedback.n_rounds)
     for k, model in enumerate(models):
         unseen = feedback[fold == k]

@@ -12,7 +12,6 @@ from ..checks import warn_of_scale, warn_user
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives import Objective, get_objective
 from ..objectives.regressions import mean_and_scale
-from ..protocols import RewardModel, reward_function
 from .cross_fitting import CrossFittedRewardModel, cross_fit_many
 from .fit import Callback, Fit, NonFiniteLossError, check_callback, new_policy
 from .loop import train
@@ -154,16 +153,6 @@ def _check_learner(learner: Any) -> None:
         raise TypeError(f"learners: {learner.__name__} is a class; make an object of it first.")
     if not callable(getattr(learner, "fit", None)):
         raise TypeError(f"learners: {type(learner).__name__} has no method fit(feedback).")
-
-
-def check_reward_model(model: Any) -> None:
-    """Raise unless this is a reward model that can be fitted, or is cross-fitted."""
-    reward_function(model)
-    if not isinstance(model, RewardModel | CrossFittedRewardModel):
-        raise TypeError(
-            f"reward_model: {type(model).__name__} has no method fit(feedback). If it is fitted "
-            "already, wrap it in opl.FittedRewardModel."
-        )
 
 
 @contextmanager

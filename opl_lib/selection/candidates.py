@@ -22,6 +22,7 @@ from ..protocols import (
     PolicyLike,
     PredictsReward,
     RewardModel,
+    check_reward_model,
     policy_function,
     takes,
 )
@@ -37,7 +38,8 @@ def fit_all(
     to_fit: BanditFeedback,
 ) -> tuple[dict[str, PolicyLike], PredictsReward | None]:
     """Copies of all that learns, fitted side by side: every candidate's policy, and q̂."""
-    check_reward_model(reward_model)
+    if reward_model is not None:
+        check_reward_model(reward_model)
     learners = {
         name: copy.deepcopy(candidate)
         for name, candidate in candidates.items()
@@ -148,18 +150,6 @@ def check_candidates(candidates: Any) -> None:
                 "a log alone. Of a fitted classifier of contexts whose classes are all items, in "
                 "order: lambda context, action_context: model.predict_proba(context)."
             )
-
-
-def check_reward_model(reward_model: Any) -> None:
-    """Raise unless it is a reward model that can be fitted, or None."""
-    what = "reward_model must have fit(feedback) and predict_reward(context, action_context); got "
-    if isinstance(reward_model, type):
-        raise TypeError(f"{what}the class {reward_model.__name__}: make an object of it first.")
-    if not isinstance(reward_model, RewardModel | None):
-        raise TypeError(
-            f"{what}{type(reward_model).__name__}. Wrap a scikit-learn estimator in "
-            "opl.SklearnRewardModel, a model that is fitted already in opl.FittedRewardModel."
-        )
 
 
 def check_temperatures(temperatures: Any) -> tuple[float, ...]:

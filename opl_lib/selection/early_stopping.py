@@ -18,8 +18,7 @@ from ..learning.learner import OffPolicyLearner
 from ..learning.regressor import TwoTowerRegressor
 from ..learning.surroundings import own_modes
 from ..logs.feedback import BanditFeedback, check_feedback
-from ..protocols import Learner, PredictsReward, RewardModel, takes
-from .candidates import check_reward_model
+from ..protocols import Learner, PredictsReward, RewardModel, check_reward_model, takes
 from .judge import MIN_ESS, Judge, check_alike
 from .watch import PolicyWarning
 
@@ -128,7 +127,8 @@ class EarlyStopping:
         if self.patience is not None:
             check_number("patience", self.patience, Integral, least=1)
         check_seed(self.random_state)
-        check_reward_model(self.reward_model)
+        if self.reward_model is not None:
+            check_reward_model(self.reward_model)
 
     def fit(
         self,

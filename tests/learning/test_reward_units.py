@@ -200,6 +200,18 @@ def test_folds_learn_one_objective(revenue):
     assert q_hat.predict_logged_item().mean() == pytest.approx(click.mean(), rel=0.02)
 
 
+def test_a_regressor_with_a_fit_of_its_own_has_a_unit_a_fold_and_is_not_shrunk():
+    class Own(opl.TwoTowerRegressor):
+        def fit(self, feedback, callback=None):
+            return super().fit(feedback, callback)
+
+    log = revenue_of_few(0)
+    q_hat = opl.cross_fit(Own(**SMALL), log)
+    assert [model.link_.slope for model in q_hat.models] == [1, 1]
+    for k, model in enumerate(q_hat.models):
+        assert model.link_.mean == pytest.approx(log.reward[q_hat.fold != k].mean())
+
+
 def test_bounds_of_rewards_that_are_scores_do_not_shrink(revenue):
     def error(scores, batch):
         return -(batch.reward - scores).square().mean(dim=-1)

@@ -221,9 +221,12 @@ OTHER_KINDS = {
     "class of objective": ({"objective": opl.Objective}, "objective must be one of"),
 }
 LEARNERS_OWN = {
-    "reward_model": ({"reward_model": 3}, "a reward model has a method"),
+    "reward_model": ({"reward_model": 3}, "reward_model must have fit.feedback. .*got int"),
     "class of reward_model": ({"reward_model": opl.TwoTowerRegressor}, "TwoTowerRegressor"),
-    "fitted reward_model": ({"reward_model": KnowsRewards()}, "wrap it in opl.FittedRewardModel"),
+    "fitted reward_model": (
+        {"reward_model": KnowsRewards()},
+        "fitted already in opl.Fitted",
+    ),
     "n_folds": ({"n_folds": True}, "n_folds must be an integer of at least 1; got True"),
     "catalogue": ({"catalogue": np.array(["exact"])}, "catalogue must be one of"),
     "n_sampled": ({"n_sampled": 2.0}, "n_sampled must be an integer of at least 1; got 2.0"),
