@@ -247,7 +247,9 @@ def test_fit_need_not_return_the_model(small_log):
 
 @pytest.mark.parametrize("model", [Ridge(), 3, None], ids=str)
 def test_what_is_no_reward_model_is_rejected_with_the_cure(model, small_log):
-    message = f"has a method .*; {type(model).__name__} has none. Wrap a scikit-learn estimator"
+    message = (
+        rf"must have fit\(feedback\) .*; got {type(model).__name__}\. Wrap a scikit-learn estimator"
+    )
     with pytest.raises(TypeError, match=message):
         opl.cross_fit(model, small_log)
 
