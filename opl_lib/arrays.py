@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from itertools import islice
 from numbers import Integral, Number, Real
 from typing import Any
 from weakref import WeakValueDictionary
@@ -56,6 +57,9 @@ def as_array(name: str, values: Any) -> np.ndarray:
     except Exception as error:  # of whatever library the values come from
         cure = " Convert it first: .detach().float()." if hasattr(values, "detach") else ""
         raise ValueError(f"{name} cannot be read as an array: {error}{cure}") from error
+    native = getattr(getattr(values, "dtype", None), "numpy_dtype", None)
+    if native is not None and array.dtype.kind == "O" and first_missing(array) is None:
+        array = array.astype(native)  # a nullable column of an older pandas, with nothing missing
     if array.ndim == 0:
         raise ValueError(f"{name} must be an array; got {_shortly(values)}.")
     return array
@@ -210,10 +214,7 @@ def why_no_number(array: np.ndarray, encode: str) -> str:
 
 def _entries(array: np.ndarray) -> Iterator[tuple[tuple[int, ...], Any]]:
     """Of objects all, of what else is no number the first: one is as good as another there."""
-    for place, value in np.ndenumerate(array):
-        yield place, value
-        if array.dtype.kind != "O":
-            return
+    yield from islice(np.ndenumerate(array), None if array.dtype.kind == "O" else 1)
 
 
 def _is_number_in_text(value: str | bytes) -> bool:
@@ -246,5 +247,4 @@ def first_missing(array: np.ndarray) -> int | None:
 def _shortly(value: Any) -> str:
     """A value for a message: what it says of itself if that is short, else its type."""
     said = repr(value)
-    kind = type(value).__name__
-    return said if value is None or len(said) <= 30 else f"an object of type {kind}"
+    return said if len(said) <= 30 else f"an object of type {type(value).__name__}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import feature_matrix, first, where, why_no_number
+from ..arrays import as_array, feature_matrix, first, where, why_no_number
 from .identity import example, identities, kind_of
 from .joining import concatenated
 
@@ -54,7 +54,7 @@ def frame_column(frame: Any, name: Any, role: str) -> np.ndarray:
             f"read as an array: {error}. Convert it, as to integers of 64 bits or to text."
         ) from error
     if values.ndim == 1:
-        return values
+        return as_array(role, column) if values.dtype.kind == "O" else values
     if not hasattr(column, "columns"):
         raise ValueError(f"{role}: column {name!r} has several values a row; make columns of them.")
     n_levels = getattr(frame.columns, "nlevels", 1)

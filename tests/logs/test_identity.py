@@ -24,6 +24,12 @@ def log_of(**labels):
     )
 
 
+def text(*values, **options):
+    """Text of numpy's own kind, which numpy 1 has not."""
+    kind = getattr(np.dtypes, "StringDType", None)
+    return np.array(values, kind(**options) if kind else object)
+
+
 def objects(*values):
     array = np.empty(len(values), dtype=object)
     array[:] = values
@@ -45,7 +51,7 @@ def objects(*values):
         (["c", "b"], objects("a", "b", "c"), [2, 1]),
         (objects("c ", "b"), np.array(["a", "b", "c "]), [2, 1]),
         (np.array(["c", "b"], "S1"), np.array(["a", "b", "c"], "S2"), [2, 1]),
-        (np.array(["c", "b"], np.dtypes.StringDType()), ["b", "c"], [1, 0]),
+        (text("c", "b"), ["b", "c"], [1, 0]),
         (
             np.array(["2024-01-03", "2024-01-01"], "M8[D]"),
             np.array(["2024-01-01", "2024-01-02", "2024-01-03"], "M8[ns]"),
@@ -242,7 +248,7 @@ def test_times_of_periods_that_do_not_compare_are_refused():
         (np.array([1, 2**24], np.float32), "user_id has 16777216.* in row 1: as float32"),
         (objects(0.5, float(LARGE)), "user_id has 1.15.* in row 1"),
         ([0.0, np.inf], "user_id must be finite; row 1 has inf"),
-        (np.array(["a", None], np.dtypes.StringDType(na_object=None)), "missing in row 1"),
+        (text("a", None, na_object=None), "missing in row 1"),
         (objects([1], [2]), r"user_id has \[1\] in row 0, which cannot be compared"),
         (objects(1j, 2j), "user_id cannot be sorted, such as 1j in row 0"),
         ([[1], [2, 3]], "user_id cannot be read as an array"),
@@ -261,7 +267,7 @@ def test_users_that_cannot_be_told_apart_are_refused(user_id, message):
         (["5/1/2024", "25/2/2024"], r"timestamp is text, such as '5/1/2024'.*pandas\.to_datetime"),
         (objects("2024-01-01", "2024-02-01"), "timestamp is text, such as '2024-01-01'"),
         (np.array([b"1", b"2"]), "timestamp is text, such as b'1'"),
-        (np.array(["1", "2"], np.dtypes.StringDType()), "timestamp is text, such as '1'"),
+        (text("1", "2"), "timestamp is text, such as '1'"),
         (pd.Series(["1", "2"], dtype="category"), "timestamp is text"),
         ([True, False], "timestamp must hold numbers or dates; it holds booleans"),
         (objects(True, False), "timestamp must hold numbers or dates; it holds booleans"),
