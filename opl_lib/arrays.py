@@ -57,8 +57,8 @@ def as_array(name: str, values: Any) -> np.ndarray:
     except Exception as error:  # of whatever library the values come from
         cure = " Convert it first: .detach().float()." if hasattr(values, "detach") else ""
         raise ValueError(f"{name} cannot be read as an array: {error}{cure}") from error
-    native = getattr(getattr(values, "dtype", None), "numpy_dtype", None)
-    if native is not None and array.dtype.kind == "O" and first_missing(array) is None:
+    native = getattr(getattr(values, "dtype", None), "numpy_dtype", array.dtype)
+    if native.kind in "biuf" and array.dtype.kind == "O" and first_missing(array) is None:
         array = array.astype(native)  # a nullable column of an older pandas, with nothing missing
     if array.ndim == 0:
         raise ValueError(f"{name} must be an array; got {_shortly(values)}.")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import opl_lib as opl
+from opl_lib.arrays import as_array
 from opl_lib.logs.readers import item_row_numbers
 
 LARGE = 2**60
@@ -234,6 +235,27 @@ def test_the_cure_of_dates_that_do_not_compare_is_one(timestamp):
         log_of(timestamp=timestamp)
     assert "astype" not in str(refused.value)
     assert len(log_of(timestamp=pd.to_datetime(timestamp, utc=True)).split_by_time(0.5)[1]) == 1
+
+
+class Nullable:
+    """A column whose type names one of numpy's, and whose array is one of objects."""
+
+    def __init__(self, kind, *values):
+        self.dtype, self.values = type("Kind", (), {"numpy_dtype": np.dtype(kind)}), values
+
+    def __array__(self, dtype=None, copy=None):
+        return objects(*self.values)
+
+
+def test_a_nullable_column_of_numbers_is_one_of_numbers_and_no_other_is_changed():
+    users = as_array("user_id", Nullable("i8", LARGE, LARGE + 1))
+    assert users.dtype == np.int64
+    assert users.tolist() == [LARGE, LARGE + 1]
+    zoned = pd.Timestamp("2024-01-01", tz="Asia/Tokyo")
+    for kind, value in (("M8[us]", zoned), ("M8[us]", "no date"), ("O", Decimal("1.5"))):
+        kept = as_array("timestamp", Nullable(kind, value, value))
+        assert kept.dtype == object
+        assert kept.tolist() == [value, value]
 
 
 def test_times_of_periods_that_do_not_compare_are_refused():
