@@ -4,6 +4,8 @@ from .evaluation.estimators import Estimator
 from .evaluation.evaluate import evaluate
 from .evaluation.forms import Form
 from .evaluation.terms import Terms
+from .learning.bilinear import BilinearLearner
+from .learning.constant import ConstantItemLearner, ConstantItemPolicy
 from .learning.cross_fitting import CrossFittedRewardModel, cross_fit
 from .learning.fit import NonFiniteLossError, StopFit
 from .learning.learner import OffPolicyLearner, fit_many
@@ -20,6 +22,7 @@ from .plotting import (
     COLORS,
     draw_references,
     plot_calibration,
+    plot_candidates,
     plot_curves,
     plot_estimates,
     plot_watch,
@@ -29,18 +32,30 @@ from .policies.towers import TwoTower
 from .policies.two_stage import TwoStagePolicy
 from .policies.two_tower import TwoTowerPolicy
 from .selection.early_stopping import EarlyStopping
+from .selection.learn import learn
+from .selection.learned import Learned
 from .selection.rehearse import rehearse
 from .selection.select import Selection, select
 from .selection.watch import PolicyWarning, Watch
 from .worlds.base import World
 from .worlds.digits import DigitsWorld
-from .worlds.logging_policies import epsilon_greedy, epsilon_greedy_as_published, softmax, uniform
+from .worlds.logging_policies import (
+    epsilon_greedy,
+    epsilon_greedy_as_published,
+    softmax,
+    uniform,
+    zipf,
+)
+from .worlds.stale import stale_greedy
 from .worlds.synthetic import SyntheticWorld
 
 __version__ = "0.1.0"
 __all__ = [
     "COLORS",
     "BanditFeedback",
+    "BilinearLearner",
+    "ConstantItemLearner",
+    "ConstantItemPolicy",
     "CrossFittedRewardModel",
     "DigitsWorld",
     "EarlyStopping",
@@ -48,6 +63,7 @@ __all__ = [
     "FittedRewardModel",
     "Form",
     "ItemIndex",
+    "Learned",
     "NonFiniteLossError",
     "OffPolicyLearner",
     "PolicyWarning",
@@ -71,15 +87,19 @@ __all__ = [
     "estimate_propensities",
     "evaluate",
     "fit_many",
+    "learn",
     "load_open_bandit",
     "plot_calibration",
+    "plot_candidates",
     "plot_curves",
     "plot_estimates",
     "plot_watch",
     "rehearse",
     "select",
     "softmax",
+    "stale_greedy",
     "uniform",
     "with_clusters",
+    "zipf",
     *_objectives,
 ]

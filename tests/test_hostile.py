@@ -18,6 +18,7 @@ import opl_lib as opl
 NOT_CALLED = {
     "Batch",
     "CrossFittedRewardModel",
+    "Learned",
     "NonFiniteLossError",
     "PolicyWarning",
     "PropensityEstimate",
@@ -38,9 +39,11 @@ NOT_ATTACKED = {
     "users_of": {"context"},
     "reward_probability": {"context"},
     "reward_probability_of": {"context", "action"},
-    "per_row": {"terms", "w"},
+    "per_row": {"terms", "w", "limit"},
     "link": {"reward"},
     "start": {"callback", "whole"},
+    "for_fit": {"n_rounds", "is_regression"},
+    "serving_temperature": {"is_regression"},
     "forward": {"context", "action_context"},
     "Form.sample": {"terms", "limit", "known"},
     "Objective": {"function"},  # as `given`, whose name is free
@@ -123,6 +126,11 @@ def fails(*_):
     raise Own("of the user's own")
 
 
+class Unteachable:
+    def fit(self, feedback):
+        fails()
+
+
 CALLED_BACK = {
     "a policy": lambda t: opl.evaluate(fails_for_two, t.log, ["ips"]),
     "a policy in a report": lambda t: t.log.support_report(Returns(fails)),
@@ -130,6 +138,9 @@ CALLED_BACK = {
     "a reward model": lambda t: opl.evaluate(opl.uniform(), t.log, ["dm"], Returns(fails)),
     "a reward model in a fit": lambda t: t.learner("dr", reward_model=Fits(fails)).fit(t.log),
     "a callback": lambda t: t.learner().fit(t.log, fails_for_one),
+    "a callback of the default": lambda t: t.learner("auto").fit(t.log, fails_for_one),
+    "a policy in learn": lambda t: opl.learn(t.log, {"a": fails_for_two}, estimator="ips"),
+    "a learner in learn": lambda t: opl.learn(t.log, {"a": Unteachable()}, estimator="ips"),
     "a callback of early stopping": lambda t: opl.EarlyStopping(t.learner()).fit(
         t.log, fails_for_one
     ),

@@ -122,6 +122,7 @@ class Cell:
             batch_size=self.batch_size,
             learning_rate=learning_rate,
             weight_decay=self.weight_decay,
+            temperature=1.0,
             shuffle=self.shuffle,
             catalogue=self.catalogue,
             n_sampled=self.n_sampled,

@@ -1,11 +1,13 @@
-"""The experiments as grids: the article's figures, the map of learners, the rehearsal."""
+"""The experiments as grids: the article's figures, the map, the choice, the estimators."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from .cells import Cell
-from .map import LEARNERS, WORLDS, MapCell
+from .estimation import LOGGED, EstimationCell
+from .learned import GRADED, DefaultsCell, LearnedCell
+from .map import WORLDS, MapCell, map_cells
 from .rehearsal import REHEARSED, BoundsCell, RehearsalCell
 
 OBJECTIVES = ("ips", "dr", "regression")
@@ -20,7 +22,13 @@ class Experiment:
     """A table: its cells, its seeds, and what it is for."""
 
     about: str
-    cells: tuple[Cell, ...] | tuple[MapCell, ...] | tuple[RehearsalCell, ...]
+    cells: (
+        tuple[Cell, ...]
+        | tuple[MapCell, ...]
+        | tuple[RehearsalCell, ...]
+        | tuple[EstimationCell, ...]
+        | tuple[LearnedCell, ...]
+    )
     seeds: tuple[int, ...]
 
 
@@ -152,7 +160,7 @@ EXPERIMENTS = {
     ),
     "map": Experiment(
         "which learner wins where, settings chosen from the log alone",
-        tuple(MapCell(world, learner) for world in WORLDS for learner in LEARNERS),
+        map_cells(),
         _MANY,
     ),
     "bounds": Experiment(
@@ -164,5 +172,20 @@ EXPERIMENTS = {
         "how often a selected policy is worse than the logging policy",
         tuple(_rehearsed(RehearsalCell)),
         tuple(range(200, 300)),
+    ),
+    "defaults": Experiment(
+        "how much a policy should lean on the logging policy: where the default was chosen",
+        tuple(DefaultsCell(world) for world in WORLDS),
+        tuple(range(100, 120)),
+    ),
+    "learned": Experiment(
+        "what the shortest lines earn, in worlds that chose nothing",
+        tuple(LearnedCell(world) for world in GRADED),
+        _MANY,
+    ),
+    "estimators": Experiment(
+        "which estimator of a difference errs least, and how far its error can be believed",
+        tuple(EstimationCell(world, n) for world in LOGGED for n in (1_000, 5_000, 20_000)),
+        tuple(range(300, 340)),
     ),
 }

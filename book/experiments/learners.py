@@ -15,6 +15,7 @@ from opl_lib.logs.clusters import with_clusters
 from opl_lib.logs.feedback import BanditFeedback
 from opl_lib.objectives import Objective
 from opl_lib.policies.two_stage import TwoStagePolicy
+from opl_lib.protocols import PolicyLike, policy_function
 
 from .peers import EPOCHS, PEERS
 
@@ -168,6 +169,15 @@ def clustered(
         {name: TwoStagePolicy(policy, q_hat, cluster) for name, policy in of_log.items()}
         for of_log, q_hat, cluster in zip(policies, q_hats, clusters, strict=True)
     ]
+
+
+def typed(
+    policy_from: Callable[[BanditFeedback], PolicyLike],
+    logs: Sequence[BanditFeedback],
+    seeds: Sequence[int],
+) -> Policies:
+    """What the shortest lines make of each log, served as it is: nothing is left to be chosen."""
+    return [{"as typed": policy_function(policy_from(log))} for log in logs]
 
 
 def peer(name: str, logs: Sequence[BanditFeedback], seeds: Sequence[int]) -> Policies:

@@ -19,7 +19,8 @@ from opl_lib.selection.judge import LOGGING
 from opl_lib.selection.select import Selection, select
 from opl_lib.worlds.base import World
 from opl_lib.worlds.digits import DigitsWorld
-from opl_lib.worlds.logging_policies import epsilon_greedy, uniform
+from opl_lib.worlds.logging_policies import epsilon_greedy, uniform, zipf
+from opl_lib.worlds.stale import stale_greedy
 from opl_lib.worlds.synthetic import SyntheticWorld
 
 from .learners import LEARNERS, OBJECTIVES, make_regressor
@@ -27,6 +28,15 @@ from .peers import PEERS
 
 LOG_SEED = 1
 TEMPERATURES = (0.0, 1.0)
+
+# What takes long in a large world is left out, see `plays`: of the library's own learners, all but
+# the best of what predicts; among many items also the best of what goes on from there by weights,
+# and of what forms clusters.
+LARGE = {"n_rounds": 5_000, "n_actions": 100}  # in a large world, one of these is exceeded
+OWN_WITH_ROUNDS = ("regression",)
+OWN_WITH_ITEMS = (*OWN_WITH_ROUNDS, "warm start, DR", "POTEC")
+SLOW_WITH_ROUNDS = ("obp network, IPS", "obp network, DR", "Vowpal Wabbit")
+SLOW_WITH_ITEMS = (*SLOW_WITH_ROUNDS, "obp classifier", "boosting")
 
 
 @dataclass(frozen=True)
@@ -38,18 +48,23 @@ class WorldSpec:
     n_actions: int = 10
     scale: float = 1.0
     unexplained: float = 0.0
+    click_rate: float | None = None
 
     def world(self, seed: int) -> World:
         """The world of a seed."""
+        return self._synthetic(seed, self.logging_policy)
+
+    def _synthetic(self, seed: int, logging_policy: Any) -> SyntheticWorld:
         return SyntheticWorld(
             n_actions=self.n_actions,
             dim_context=20,
             dim_action_context=20,
-            logging_policy=self.logging_policy,
+            logging_policy=logging_policy,
             scale=self.scale,
             unexplained=self.unexplained,
             n_eval_contexts=2_000,
             random_state=seed,
+            click_rate=self.click_rate,
         )
 
 
@@ -63,6 +78,17 @@ class DigitsSpec(WorldSpec):
         return DigitsWorld(alpha=self.alpha, random_state=seed)
 
 
+@dataclass(frozen=True)
+class StaleSpec(WorldSpec):
+    """A world whose logging policy follows a stale model of it, and explores now and then."""
+
+    epsilon: float = 0.05
+
+    def world(self, seed: int) -> World:
+        known = self._synthetic(seed, uniform())
+        return self._synthetic(seed, stale_greedy(known, self.epsilon, random_state=seed))
+
+
 WORLDS = {
     "uniform logging": WorldSpec(uniform()),
     "ε-greedy logging": WorldSpec(epsilon_greedy(0.3)),
@@ -72,8 +98,24 @@ WORLDS = {
     "saturated rewards": WorldSpec(epsilon_greedy(0.3), scale=10),
     "many items": WorldSpec(epsilon_greedy(0.3), n_actions=100),
     "unexplained items": WorldSpec(epsilon_greedy(0.3), n_actions=40, unexplained=0.7),
+    "rare clicks": WorldSpec(epsilon_greedy(0.3), n_rounds=20_000, click_rate=0.015),
+    "Zipf logging": WorldSpec(zipf(), n_rounds=10_000, n_actions=1_000),
+    "stale good logging": StaleSpec(None),
     "digits": DigitsSpec(None, n_rounds=3_000),
 }
+
+
+def plays(learner: str, world: str) -> bool:
+    """Whether a learner is run in a world: all of them, unless the world is large."""
+    spec = WORLDS[world]
+    many_rounds = spec.n_rounds > LARGE["n_rounds"]
+    many_items = spec.n_actions > LARGE["n_actions"]
+    if learner in PEERS:
+        slow = SLOW_WITH_ITEMS if many_items else SLOW_WITH_ROUNDS if many_rounds else ()
+        return learner not in slow
+    if many_items:
+        return learner in OWN_WITH_ITEMS
+    return learner in OWN_WITH_ROUNDS or not many_rounds
 
 
 @dataclass(frozen=True)
@@ -102,7 +144,7 @@ class MapCell:
         """About what the cell costs, relative to others."""
         spec = WORLDS[self.world]
         tried = len(OBJECTIVES.get(self.learner, range(4))) + 1
-        slow = 10 if self.learner in PEERS else 1
+        slow = 10 if self.learner in SLOW_WITH_ITEMS else 1
         return spec.n_rounds * (200 + spec.n_actions) * tried * slow * n_seeds // 1000
 
     def run(self, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -156,6 +198,11 @@ class MapCell:
             )
         seconds = (time.perf_counter() - start) / len(seeds)
         return [{**row, "seconds": seconds} for row in rows]
+
+
+def map_cells() -> tuple[MapCell, ...]:
+    """Every learner in every world that it is run in."""
+    return tuple(MapCell(w, name) for w in WORLDS for name in LEARNERS if plays(name, w))
 
 
 def _select(

@@ -1,7 +1,7 @@
 """Other libraries' learners, with settings to choose from: the map compares with them.
 
 Each function takes a log to learn from and a seed, and returns policies by setting: functions of
-``(context, action_context)`` to probabilities. None uses item features but Vowpal Wabbit.
+``(context, action_context)`` to probabilities. Those of ``obp`` do not use item features.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from opl_lib.logs.feedback import BanditFeedback
+
+from .few_lines import boosting, constant_item, logistic_on_products, ridge_on_products
 
 Policy = Callable[[np.ndarray, np.ndarray], np.ndarray]
 EPOCHS = 10
@@ -134,4 +136,8 @@ PEERS = {
     "obp network, DR": obp_network_dr,
     "obp classifier": obp_classifier,
     "Vowpal Wabbit": vowpal_wabbit,
+    "ridge on products": ridge_on_products,
+    "logistic on products": logistic_on_products,
+    "boosting": boosting,
+    "constant item": constant_item,
 }

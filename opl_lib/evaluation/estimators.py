@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from numbers import Integral
@@ -10,7 +9,7 @@ from numbers import Integral
 import numpy as np
 
 from ..checks import check_flag, check_number, plain_arithmetic
-from .forms import Form, Sample
+from .forms import Form, Sample, extremes
 from .intervals import checked_range
 from .known_forms import FORMS
 from .terms import Terms
@@ -33,15 +32,22 @@ class Estimator:
         - ``"dm"``: ``q̂(x, π)``, the direct method
         - ``"ips"``: ``w r``
         - ``"snips"``: ``w r``, divided by the mean weight
+        - ``"beta_ips"``: ``w (r − β) + β``, with the baseline β of the smallest variance,
+          ``Cov(w, w r) / Var(w)``
+        - ``"lse"``: ``w r``, in a mean that damps giants, ``−log(mean(exp(−λ w r / s))) s / λ``,
+          with s the standard deviation of ``w r``
         - ``"clipped_ips"``: ``min(w, M) r``
         - ``"dr"``: ``q̂(x, π) + w (r − q̂(x, a))``
+        - ``"clipped_dr"``: the same, with ``min(w, M)`` in place of ``w``
         - ``"sndr"``: the same, with the correction divided by the mean weight
+        - ``"beta_dr"``: ``w r − β (w − 1) − γ (w q̂(x, a) − q̂(x, π))``, with the β and γ of the
+          smallest variance
         - ``"switch_dr"``: the same, with the correction where ``w ≤ τ`` only
         - ``"dros"``: the same, with ``λ w / (w² + λ)`` in place of ``w``
     limit : float above 0, optional
-        The M of ``"clipped_ips"``, the τ of ``"switch_dr"``, the λ of ``"dros"``. If not given,
-        √n, √n and n for a log of n rows: for weights of finite variance the bias then vanishes as
-        the log grows.
+        The M of ``"clipped_ips"`` and ``"clipped_dr"``, the τ of ``"switch_dr"``, the λ of
+        ``"dros"`` and that of ``"lse"``. If not given, √n, √n, n and 0.5/√n for a log of n rows:
+        for weights of finite variance the bias then vanishes as the log grows.
     form : Form, optional
         What an estimator of another name is; see the second example.
 
@@ -53,6 +59,13 @@ class Estimator:
 
     Notes
     -----
+    The weight has mean 1, so noise around it can be subtracted. ``"snips"`` does it with the
+    estimate for a baseline, ``"dr"`` with a reward model; ``"beta_ips"`` and ``"beta_dr"`` fit the
+    coefficients to the log, by least squares with an intercept, and to the difference where that is
+    estimated. In the long run none of IPS, SNIPS and DR has a smaller variance than ``"beta_dr"``,
+    whatever the reward model. Gupta et al. write ``E[(w² − w) r] / E[w² − w]``, which is the same
+    in the long run; its denominator may be near 0 for a policy near the logging policy.
+
     Marginalised IPS (MIPS) weights clusters of items, by the logging policy's probability of the
     logged item's whole cluster, which a log does not hold. Where it is known, make a log whose
     `action` is the cluster and whose `pscore` is that probability: ``"ips"`` of the policy's
@@ -63,7 +76,9 @@ class Estimator:
     Strehl et al., NeurIPS 2010 (clipped IPS); Ionides, "Truncated importance sampling", 2008 (√n);
     Swaminathan and Joachims, NeurIPS 2015 (SNIPS); Dudík, Langford and Li, ICML 2011 (DM, IPS, DR);
     Wang, Agarwal and Dudík, ICML 2017 (Switch-DR); Su et al., ICML 2020 (DRos);
-    Saito and Joachims, ICML 2022 (MIPS); Behnamnia et al., ICML 2025 (the second example).
+    Saito and Joachims, ICML 2022 (MIPS); Gupta et al., RecSys 2024 (β-IPS); Jeunen and Ustimenko,
+    RecSys 2024 (β of a difference); Owen, "Monte Carlo theory, methods and examples", 2013, chapter
+    8 (β by regression); Behnamnia et al., ICML 2025 (LSE, and the second example).
 
     Examples
     --------
@@ -79,11 +94,12 @@ class Estimator:
     True
 
     The logarithm of a mean of exponentials, ``−log(mean(exp(−λ w r))) / λ``, damps giants softly.
-    It is no mean of rows, but a function of one:
+    It is no mean of rows, but a function of one, and here λ is 1 in any unit of the reward:
 
     >>> form = opl.Form(lambda terms, w: (np.exp(-w * terms.reward),), lambda m: -np.log(m))
-    >>> table = opl.evaluate(opl.epsilon_greedy(0.5), log, [opl.Estimator("lse", form=form), "ips"])
-    >>> bool(table.std_error["lse"] < table.std_error["ips"])
+    >>> own = opl.Estimator("own", form=form)
+    >>> table = opl.evaluate(opl.epsilon_greedy(0.5), log, [own, "ips"])
+    >>> bool(table.std_error["own"] < table.std_error["ips"])
     True
     """
 
@@ -144,7 +160,8 @@ class Estimator:
         if reward_range is not None:
             reward_range = checked_range(reward_range)
             found = self.term_range(n, reward_range, max_weight, terms.difference)
-            max_weight = None if max_weight is None else float(max_weight)
+            if max_weight is not None:
+                max_weight = float(max_weight) if math.isfinite(max_weight) else None
             terms.check_within(reward_range, max_weight, self.needs_reward_model)
         with np.errstate(over="ignore", invalid="ignore"):
             sample = self._form.sample(terms, self._limit_for(n), found)
@@ -176,37 +193,35 @@ class Estimator:
         """The smallest and the largest value a row's term could have.
 
         Rewards and q̂ lie in `reward_range`, weights in [0, `max_weight`]. The terms are monotone in
-        each of these, so their extremes are at corners.
+        each of these, so their extremes are at corners. If `max_weight` is infinite, so may be an
+        end.
         """
         check_number("n_rounds", n_rounds, Integral, least=1)
         reward_range = checked_range(reward_range)
         if max_weight is not None:
-            check_number("max_weight", max_weight, above=0)
+            check_number("max_weight", max_weight, above=0, finite=False)
             max_weight = float(max_weight)
         check_flag("difference", difference)
         if self._form.estimate is not None:
             raise ValueError(
-                "interval 'empirical_bernstein' needs a mean of independent terms, and "
-                f"{str(self)!r} is a function of several. Use 'ips', 'clipped_ips' or 'dr', or "
+                "intervals 'empirical_bernstein' and 'betting' need a mean of independent terms, "
+                f"and {str(self)!r} is a function of several. Use 'ips', 'clipped_ips' or 'dr', or "
                 "another interval."
             )
         limit = self._limit_for(n_rounds)
         most = self._form.most(limit)
         check_number("what most of a form returned", most, least=0, finite=False)
         most = min(float(most), math.inf if max_weight is None else max_weight)
-        if math.isinf(most):
-            raise ValueError(
-                f"interval 'empirical_bernstein' needs a bound on the terms, and the weights of "
-                f"{str(self)!r} have none that is known. Pass max_weight=…, which is n_actions for "
-                "a uniform logging policy and n_actions / epsilon for an epsilon-greedy one, or "
-                "use opl.Estimator('clipped_ips', limit)."
-            )
-        least = float(self._form.weight(np.zeros(1), limit)[0])
-        ends = np.array(list(itertools.product(*[reward_range] * 3, (least, most))))
-        reward, q_logged, q_policy, weight = ends.T
-        corners = Terms(reward, weight, q_logged, q_policy, difference)
-        values = self._form.per_row(corners, weight)
-        return float(values.min()), float(values.max())
+        if math.isfinite(most) or max_weight is not None:
+            found = extremes(self._form, limit, reward_range, most, difference)
+            if not np.isinf(found).all():
+                return found
+        raise ValueError(
+            f"this interval needs a bound on the terms, and the weights of {str(self)!r} have none "
+            "that is known. Pass max_weight=…, which is n_actions for a uniform logging policy and "
+            "n_actions / epsilon for an epsilon-greedy one, or use "
+            "opl.Estimator('clipped_ips', limit)."
+        )
 
     @property
     def _form(self) -> Form:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -59,20 +60,20 @@ def evaluate(
     confidence : float in (0, 1)
         Of the two-sided interval. Either end alone is a one-sided bound of confidence
         ``(1 + confidence) / 2``.
-    interval : {"normal", "student_t", "bootstrap", "empirical_bernstein"}
+    interval : {"normal", "student_t", "bootstrap", "empirical_bernstein", "betting"}
         How the interval is made; see the notes.
     difference : bool
         Estimate ``V(π) − V(π_0)`` in place of ``V(π)``: is the policy better than the one that made
         the log? Every row gives both values, so their common noise cancels, and the interval is
         narrower than two separate ones suggest, most of all for a policy close to ``π_0``.
     reward_range : tuple of two floats, optional
-        The smallest and the largest possible reward; for ``"empirical_bernstein"`` only.
+        The smallest and the largest possible reward; for ``"empirical_bernstein"`` and
+        ``"betting"`` only.
     max_weight : float, optional
-        The largest possible weight over all contexts and items; for ``"empirical_bernstein"``
-        only. It is ``n_actions`` if the log was made uniformly. The largest weight seen is no such
-        bound.
+        The largest possible weight over all contexts and items; for the same. It is ``n_actions``
+        if the log was made uniformly. The largest weight seen is no such bound.
     random_state : int
-        Fixes the resamples of ``"bootstrap"``.
+        Fixes the resamples of ``"bootstrap"``, and the order in which ``"betting"`` sees the rows.
 
     Returns
     -------
@@ -82,13 +83,14 @@ def evaluate(
         sample size), ``mean_weight`` (should be 1), ``max_weight``, and ``ess_reward``, the
         effective number of rounds (of users, if the log knows them) that carry a reward,
         ``(Σ w r)² / Σ (w r)²``: with fewer than about ten the interval is too narrow. DM has no
-        interval. With ``"empirical_bernstein"`` also ``term_min`` and ``term_max``, the range used.
+        interval. With ``"empirical_bernstein"`` and ``"betting"`` also ``term_min`` and
+        ``term_max``, the range used.
 
     Raises
     ------
     ValueError
         For an unknown estimator or interval, a confidence out of range, a policy that returns no
-        probabilities, or ``"empirical_bernstein"`` where the terms have no known bound.
+        probabilities, or an interval that needs a bound of the terms where none is known.
 
     Notes
     -----
@@ -102,7 +104,10 @@ def evaluate(
     rows, each with the same q̂, and cannot see a rare large weight that the log does not hold; if a
     resample holds no weight at all, a self-normalised estimate has no bounds (NaN).
     ``"empirical_bernstein"`` holds for every log length, at the price of width: it needs
-    `reward_range` and, for estimators that do not limit their weights, `max_weight`.
+    `reward_range` and, for estimators that do not limit their weights, `max_weight`. ``"betting"``
+    holds so, too, for rows that come from one distribution, and is tighter, often hardly wider than
+    ``"normal"``. Without `max_weight` it still has the bound that large weights cannot break: the
+    lower one of IPS, for rewards that are not negative; the other is infinite.
 
     Rows are taken to be independent, or users, if the log has a `user_id`: then errors are those of
     the sums over users, and the bootstrap draws users. A q̂ cross-fitted on the same rows bends the
@@ -111,7 +116,10 @@ def evaluate(
     References
     ----------
     The estimators: see `Estimator`. Maurer and Pontil, "Empirical Bernstein bounds and sample
-    variance penalization", COLT 2009, Theorem 4; Efron and Tibshirani, "An introduction to the
+    variance penalization", COLT 2009, Theorem 4; Waudby-Smith and Ramdas, "Estimating means of
+    bounded random variables by betting", JRSS-B 2024; Ryu et al., "Improved offline contextual
+    bandits with second-order bounds: betting and freezing", COLT 2025 (the same of weighted
+    rewards, of which only the lower end is known); Efron and Tibshirani, "An introduction to the
     bootstrap", 1993, chapter 13; Liang and Zeger, "Longitudinal data analysis using generalized
     linear models", Biometrika 1986 (errors that allow for users who come back).
 
@@ -183,10 +191,11 @@ def check_bounded(estimator: Estimator, how: Interval, n_rounds: int) -> None:
 
 
 def _default(how: Interval) -> tuple[str, ...]:
-    """Ratios have no range, which ``"empirical_bernstein"`` asks for."""
+    """Ratios have no range; without a largest weight, DR has none either."""
     if how.reward_range is None:
         return _DEFAULT
-    return tuple(name for name in _DEFAULT if FORMS[name].estimate is None)
+    bounded = ("ips",) if how.max_weight == math.inf else _DEFAULT
+    return tuple(name for name in bounded if FORMS[name].estimate is None)
 
 
 def _estimators(estimators: Any) -> list[Estimator]:

@@ -5,6 +5,7 @@ A `Sample` is all that an interval needs to know: it holds no estimator and no p
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Sample:
     units : Units
         What is drawn in a resample.
     range : tuple of two floats, or None
-        The smallest and the largest possible term, where it was asked for.
+        The smallest and the largest possible term, where it was asked for; one may be infinite.
     """
 
     value: float
@@ -67,7 +68,8 @@ class Form:
     ----------
     columns : callable
         From `Terms` and the used weights, shape (n_rounds,), to one array of that shape, whose mean
-        is the estimate; or, with `estimate`, to a tuple of such arrays.
+        is the estimate; or, with `estimate`, to a tuple of such arrays. If it must be given three
+        arguments, the third is the limit.
     estimate : callable, optional
         From the means of the columns, one argument each, to the estimate, made of numpy functions:
         the bootstrap passes arrays.
@@ -86,7 +88,7 @@ class Form:
         From the number of rounds to the limit; None for an estimator without one.
     """
 
-    columns: Callable[[Terms, np.ndarray], Any]
+    columns: Callable[..., Any]
     estimate: Estimate | None = None
     gradient: Gradient | None = None
     weight: Callable[[np.ndarray, float], np.ndarray] = lambda w, limit: w
@@ -103,14 +105,16 @@ class Form:
                 continue
             if not callable(given):
                 raise TypeError(f"{name} of a form must be a function; got {given!r}.")
+            if name == "columns" and takes(given, 3):
+                continue
             if name in arguments and not takes(given, arguments[name]):
                 raise TypeError(f"{name} of a form must take {arguments[name]} arguments.")
         for name in ("needs_reward_model", "weighs"):
             check_flag(name, getattr(self, name))
 
-    def per_row(self, terms: Terms, w: np.ndarray) -> np.ndarray:
+    def per_row(self, terms: Terms, w: np.ndarray, limit: float = math.nan) -> np.ndarray:
         """Terms (n_rounds,) of a form whose estimate is their mean."""
-        (column,) = self._columns(terms, w)
+        (column,) = self._columns(terms, w, limit)
         return column - (terms.reward if terms.difference else 0.0)
 
     def sample(
@@ -120,10 +124,10 @@ class Form:
         used = _returned("weight", self.weight(terms.weight, limit), terms.weight.shape)
         estimate = self.estimate
         if estimate is None:
-            per_row = self.per_row(terms, used)
+            per_row = self.per_row(terms, used, limit)
             columns, estimate = per_row[None], _itself
         else:
-            columns = self._columns(terms, used)
+            columns = self._columns(terms, used, limit)
             per_row = linearised(columns, estimate, self.gradient)
             if terms.difference:
                 per_row = per_row - terms.reward
@@ -138,8 +142,9 @@ class Form:
             range=known,
         )
 
-    def _columns(self, terms: Terms, w: np.ndarray) -> np.ndarray:
-        found = self.columns(terms, w)
+    def _columns(self, terms: Terms, w: np.ndarray, limit: float) -> np.ndarray:
+        two = takes(self.columns, 2)
+        found = self.columns(terms, w) if two else self.columns(terms, w, limit)
         if not isinstance(found, tuple | list):
             found = (found,)
         if len(found) != 1 and (self.estimate is None or not found):
@@ -164,6 +169,20 @@ def _itself(column: Any) -> Any:
 
 def _less_last(estimate: Estimate) -> Estimate:
     return lambda *means: estimate(*means[:-1]) - means[-1]
+
+
+def extremes(
+    form: Form, limit: float, reward_range: tuple[float, float], most: float, difference: bool
+) -> tuple[float, float]:
+    """Of terms at corners, where 0 times an infinite weight says what weight 0 says, too."""
+    least = float(form.weight(np.zeros(1), limit)[0])
+    ends = np.array(list(itertools.product(*[reward_range] * 3, (least, most))))
+    reward, q_logged, q_policy, weight = ends.T
+    finite = np.minimum(weight, np.finfo(float).max)
+    corners = Terms(reward, finite, q_logged, q_policy, difference)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = form.per_row(corners, weight, limit)
+    return float(np.nanmin(values)), float(np.nanmax(values))
 
 
 def linearised(columns: np.ndarray, estimate: Estimate, gradient: Gradient | None) -> np.ndarray:

@@ -14,9 +14,11 @@ import numpy as np
 from ..arrays import row_chunks
 from ..checks import check_choice, check_number, check_seed
 from ..logs.units import Units
+from .betting import betting
 from .forms import Sample, estimated
 
-INTERVALS = ("normal", "student_t", "bootstrap", "empirical_bernstein")
+RANGED = ("empirical_bernstein", "betting")
+INTERVALS = ("normal", "student_t", "bootstrap", *RANGED)
 N_RESAMPLES = 1000
 
 
@@ -26,13 +28,13 @@ class Interval:
 
     Attributes
     ----------
-    kind : {"normal", "student_t", "bootstrap", "empirical_bernstein"}
+    kind : {"normal", "student_t", "bootstrap", "empirical_bernstein", "betting"}
     reward_range : tuple of two floats, optional
-        The smallest and the largest possible reward, for ``"empirical_bernstein"``.
+        The smallest and the largest possible reward, for the last two.
     max_weight : float, optional
-        The largest possible weight, for the same.
+        The largest possible weight, for the same; infinite if ``"betting"`` is not given it.
     random_state : int
-        Fixes the resamples of ``"bootstrap"``.
+        Fixes the resamples of ``"bootstrap"`` and the order of ``"betting"``.
     """
 
     kind: str = "normal"
@@ -43,23 +45,25 @@ class Interval:
     def __post_init__(self) -> None:
         check_choice("interval", self.kind, INTERVALS)
         check_seed(self.random_state)
-        if self.kind != "empirical_bernstein":
+        if self.kind not in RANGED:
             for name in ("reward_range", "max_weight"):
                 if getattr(self, name) is not None:
                     raise ValueError(
-                        f"{name} is used by interval='empirical_bernstein' only; leave it out for "
-                        f"interval={self.kind!r}."
+                        f"{name} is used by interval='empirical_bernstein' and 'betting' only; "
+                        f"leave it out for interval={self.kind!r}."
                     )
             return
         if self.reward_range is None:
             raise ValueError(
-                "interval 'empirical_bernstein' needs the range of all possible rewards, which a "
-                "log cannot show: pass reward_range=(0, 1) for clicks."
+                f"interval {self.kind!r} needs the range of all possible rewards, which a log "
+                "cannot show: pass reward_range=(0, 1) for clicks."
             )
         object.__setattr__(self, "reward_range", checked_range(self.reward_range))
         if self.max_weight is not None:
             check_number("max_weight", self.max_weight, least=1)  # their mean is 1
             object.__setattr__(self, "max_weight", float(self.max_weight))
+        elif self.kind == "betting":
+            object.__setattr__(self, "max_weight", math.inf)
 
     def check(self, tail: float, units: Units) -> None:
         """Raise unless it can bound a tail for units like these: to be asked before any fit."""
@@ -73,9 +77,9 @@ class Interval:
                 f"interval {self.kind!r} cannot tell a tail of {tail:.2g} from none: lower the "
                 "confidence."
             )
-        if self.kind == "empirical_bernstein" and units.number is not None:
+        if self.kind in RANGED and units.number is not None:
             raise ValueError(
-                "interval 'empirical_bernstein' needs independent rows, and the "
+                f"interval {self.kind!r} needs independent rows, and the "
                 f"{units.n_rows:,} rows are of {len(units):,} users. Use 'student_t' or "
                 "'bootstrap', which know of users; or make a log of one row a user."
             )
@@ -98,6 +102,8 @@ class Interval:
         if self.kind == "bootstrap":
             return bootstrap(sample, tail, self.random_state)
         assert sample.range is not None
+        if self.kind == "betting":
+            return betting(sample.terms, tail, *sample.range, self.random_state)
         return empirical_bernstein(sample.terms, tail, *sample.range)
 
 

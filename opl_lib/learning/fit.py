@@ -18,7 +18,7 @@ from ..objectives.regressions import Link
 from ..policies.towers import TwoTower
 from ..policies.two_tower import TwoTowerPolicy
 from .batches import PredictsRows
-from .settings import TwoTowerSettings
+from .settings import SettledSettings, TwoTowerSettings
 from .stacks import is_plain_mlp
 from .steps import encodes_by_round
 from .surroundings import own_modes
@@ -57,6 +57,8 @@ class Fit:
     link : Link, optional
         From the scores of a regression, which sees standardised rewards, to those of the log; if
         not given, it is made by this log.
+    finish : callable, optional
+        Called when training has ended.
     """
 
     feedback: BanditFeedback
@@ -68,13 +70,17 @@ class Fit:
     catalogue: str = "auto"
     n_sampled: int = 256
     link: Link | None = None
+    finish: Callable[[], None] | None = None
     history: dict[str, list[float]] = field(default_factory=lambda: {"objective": []})
     error: str | None = None
     ended: bool = False
+    settled: SettledSettings = field(init=False)
 
     def __post_init__(self) -> None:
         check_callback(self.callback)
-        self.settings, self.n_sampled = self.settings.plain(), int(self.n_sampled)
+        is_regression = isinstance(self.objective, Regression)
+        self.settled = self.settings.for_fit(self.feedback.n_rounds, is_regression)
+        self.n_sampled = int(self.n_sampled)
         if isinstance(self.objective, Regression):
             self.link = self.link or self.objective.link(self.feedback.reward)
             self.feedback = self.link.standardise(self.feedback)
@@ -85,7 +91,7 @@ class Fit:
         objective, asked = self.objective, self.catalogue
         if isinstance(objective, Regression):
             return "logged"
-        n_actions, batch_size = self.feedback.n_actions, self.settings.batch_size
+        n_actions, batch_size = self.feedback.n_actions, self.settled.batch_size
         if asked in ("streamed", "sampled") and not objective.only_logged_item:
             raise ValueError(
                 f"catalogue={asked!r} shows an objective fewer columns than items: if yours allows "
@@ -112,7 +118,7 @@ class Fit:
     @property
     def kind(self) -> tuple:
         """Equal for fits that can be trained side by side."""
-        s, log, towers = self.settings, self.feedback, self.policy.towers
+        s, log, towers = self.settled, self.feedback, self.policy.towers
         alone = not (self.objective.batched and is_plain_mlp(towers))
         return (
             id(self) if alone else self.objective,
@@ -126,7 +132,7 @@ class Fit:
     @property
     def rows_encoded(self) -> int:
         """Rows that a step passes through the towers."""
-        batch_size, n_actions = self.settings.batch_size, self.feedback.n_actions
+        batch_size, n_actions = self.settled.batch_size, self.feedback.n_actions
         by_round = self.way == "logged" and encodes_by_round(n_actions, batch_size)
         other = {"logged": batch_size if by_round else n_actions}
         return batch_size + {**other, "sampled": self.n_sampled}.get(self.way, n_actions)
@@ -183,8 +189,11 @@ def check_callback(callback: Any) -> None:
 
 
 @own_modes()
-def new_policy(settings: TwoTowerSettings, feedback: BanditFeedback) -> TwoTowerPolicy:
+def new_policy(
+    settings: TwoTowerSettings, feedback: BanditFeedback, is_regression: bool
+) -> TwoTowerPolicy:
     """Towers to start from: new ones, or a copy of those that were given."""
+    temperature = settings.serving_temperature(is_regression)
     if settings.towers is None:
         towers = TwoTower.mlp(
             feedback.dim_context,
@@ -193,8 +202,8 @@ def new_policy(settings: TwoTowerSettings, feedback: BanditFeedback) -> TwoTower
             dim_embedding=settings.dim_embedding,
             random_state=int(settings.random_state),
         )
-        return TwoTowerPolicy(towers, settings.temperature)
-    policy = TwoTowerPolicy(copy.deepcopy(settings.towers), settings.temperature)
+        return TwoTowerPolicy(towers, temperature)
+    policy = TwoTowerPolicy(copy.deepcopy(settings.towers), temperature)
     try:
         policy.scores(feedback.context[:1], feedback.action_context[:1])
     except (RuntimeError, ValueError) as error:

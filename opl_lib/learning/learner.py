@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from ..checks import check_choice, check_number, plain_arithmetic
 from ..logs.feedback import BanditFeedback
-from ..objectives import Objective, Regression, get_objective
+from ..objectives import Objective, Regression
 from ..protocols import RewardModel, check_reward_model
 from .cross_fitting import CrossFittedRewardModel
 from .fit import Callback
@@ -24,6 +24,9 @@ _CATALOGUES = ("auto", "exact", "streamed", "sampled")
 class OffPolicyLearner(TwoTowerSettings):
     """Learn a two-tower policy from a log.
 
+    By default a regression that is hard to beat: a `BilinearLearner`, found exactly, beside two
+    towers that learn what that leaves while held-out rounds show a gain; served greedily.
+
     Features should be near unit scale: standardise them, with the mean and standard deviation of
     the training log. The settings can be read, changed and cloned as scikit-learn's can; nested
     settings and ``GridSearchCV``, which need an estimator of labels, cannot.
@@ -31,23 +34,25 @@ class OffPolicyLearner(TwoTowerSettings):
     Parameters
     ----------
     objective : str, Objective, Regression or callable
-        What to maximise: a name of `opl_lib.objectives.OBJECTIVES`, or an objective made of
-        settings, such as ``opl.clipped_ips(max_weight=5)``, or a function of one's own, see
-        `Objective`. Most are estimates of the policy's value. The regressions ``"regression"``,
+        ``"auto"``, that default; or what to maximise: a name of `opl_lib.objectives.OBJECTIVES`, an
+        objective made of settings, such as ``opl.clipped_ips(max_weight=5)``, or a function of
+        one's own, see `Objective`. Most estimate the policy's value. ``"regression"``,
         ``"squared_error"`` and ``"mrdr"`` predict the reward of the logged item, and the policy
         scores items by that; `TwoTowerRegressor` gives the predictions themselves.
-    epochs : int
-        Passes over the log.
+    epochs : int, optional
+        Passes over the log. If not given, at least ten, and 1,000 updates; of ``"auto"`` the most.
     batch_size : int
         Rounds per update.
-    learning_rate : float
-        Of Adam.
+    learning_rate : float, optional
+        Of Adam. If not given, 1e-3 for regressions, and 1e-4 for others, which collapse if faster.
     weight_decay : float
         L2 penalty of Adam; the article uses 1e-6. However small, it moves a weight that gets no
         gradient, such as the table row of an item never logged, towards 0 by about
         `learning_rate` a step.
-    temperature : float
-        Of the softmax policy, in training and in `policy_`.
+    temperature : float, optional
+        Of the softmax policy, in training and in `policy_`. If not given, 1; but a regression is
+        served greedily, since a softmax of its predictions hides what it has learned. That of
+        ``"auto"`` is in units of `BilinearLearner`.
     hidden : sequence of int
         Hidden layers of each tower.
     dim_embedding : int
@@ -58,9 +63,8 @@ class OffPolicyLearner(TwoTowerSettings):
         called, so that a subclass with a `forward` of its own is refused.
     reward_model : reward model, optional
         The q̂ of ``"dr"``, ``"dm"`` and all others that need one: see `opl_lib.reward_models`. If
-        not given, two towers of the same shape, trained by regression for as many epochs, at
-        learning rate 1e-3. One that `cross_fit` made of the very log that is learned from is used
-        as it is: several learners can share it.
+        not given, two towers of the same shape, trained by regression for as many epochs. One that
+        `cross_fit` made of the very log is used as it is: several learners can share it.
     n_folds : int
         Folds in which q̂ is cross-fitted; 1 fits and uses it on the same rows.
     catalogue : {"auto", "exact", "streamed", "sampled"}
@@ -90,7 +94,7 @@ class OffPolicyLearner(TwoTowerSettings):
     history_ : dict of str to list of float
         ``"objective"``, the mean over each epoch's rounds, and one list for each number that the
         callback returns, with its value before the first epoch and after each: NaN where the
-        callback did not return it.
+        callback did not return it. ``"auto"`` adds ``"held_out"``, minus the squared error there.
     objective_ : Objective or Regression
         What was maximised.
     reward_model_ : CrossFittedRewardModel
@@ -130,7 +134,7 @@ class OffPolicyLearner(TwoTowerSettings):
     True
     """
 
-    objective: str | Objective | Regression = "dr"
+    objective: str | Objective | Regression = "auto"
     _: KW_ONLY
     reward_model: RewardModel | None = None
     n_folds: int = 2
@@ -139,7 +143,6 @@ class OffPolicyLearner(TwoTowerSettings):
 
     def check(self) -> None:
         super().check()
-        get_objective(self.objective)
         if not isinstance(self.reward_model, CrossFittedRewardModel | None):
             check_reward_model(self.reward_model)
         check_choice("catalogue", self.catalogue, _CATALOGUES)
@@ -163,7 +166,7 @@ class OffPolicyLearner(TwoTowerSettings):
         Returns
         -------
         OffPolicyLearner
-            This object, fitted. After an interrupt, `policy_` holds the weights of that moment.
+            This object, fitted. An interrupt leaves the weights of then, of ``"auto"`` the best.
         """
         fit_side_by_side([self], [feedback], [callback])
         return self

@@ -36,7 +36,7 @@ def train(fits: Sequence[Fit]) -> None:
         kinds.setdefault(fit.kind, []).append(fit)
     for alike in kinds.values():
         # Neighbours with one learning rate and weight decay share an update.
-        alike.sort(key=lambda fit: (fit.settings.learning_rate, fit.settings.weight_decay))
+        alike.sort(key=lambda fit: (fit.settled.learning_rate, fit.settled.weight_decay))
         size = min(max(_MAX_STACK_ROWS // alike[0].rows_encoded, 1), _MAX_STACK)
         for start in range(0, len(alike), size):
             _Run(alike[start : start + size]).train()
@@ -47,11 +47,11 @@ class _Run:
 
     @own_modes()
     def __init__(self, fits: Sequence[Fit]) -> None:
-        self.fits, self.settings, self.way = fits, fits[0].settings, fits[0].way
+        self.fits, self.settings, self.way = fits, fits[0].settled, fits[0].way
         q_hats = [fit.q_hat for fit in fits if fit.q_hat is not None]
         self.log = StackedLog([fit.feedback for fit in fits], q_hats or None)
         self.stack = stack_models([fit.policy.towers for fit in fits])
-        of_fits = [fit.settings for fit in fits]
+        of_fits = [fit.settled for fit in fits]
         rates, decays = [s.learning_rate for s in of_fits], [s.weight_decay for s in of_fits]
         self.optimizer = FlatAdam(self.stack.flat, rates, decays)
         temperature = torch.tensor([[[s.temperature]] for s in of_fits], dtype=torch.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Self, cast
 
 import numpy as np
@@ -28,7 +28,7 @@ class TwoTowerRegressor(TwoTowerSettings):
         ``"auto"`` is the cross-entropy of ``"regression"`` for rewards that are 0 and 1, else
         ``"squared_error"``. Both start at the mean reward, and neither depends on its unit.
     epochs, batch_size, learning_rate, weight_decay : numbers
-        As in `OffPolicyLearner`, but for the default of `learning_rate`.
+        As in `OffPolicyLearner`.
     temperature : float
         Of `policy_`; the prediction does not depend on it.
     hidden, dim_embedding, towers, shuffle, progress, random_state
@@ -64,8 +64,6 @@ class TwoTowerRegressor(TwoTowerSettings):
     """
 
     objective: str | Objective | Regression = "auto"
-    _: KW_ONLY
-    learning_rate: float = 1e-3
 
     def check(self) -> None:
         super().check()
@@ -113,7 +111,7 @@ class TwoTowerRegressor(TwoTowerSettings):
             objective = "regression" if clicks else "squared_error"
         self.objective_ = cast(Regression, get_objective(objective))
         self.objective_.check_log(feedback)
-        policy, link = new_policy(self, feedback), self.objective_.link(reward)
+        policy, link = new_policy(self, feedback, True), self.objective_.link(reward)
         fit = Fit(feedback, policy, self.objective_, self, callback=callback, link=link)
         self.policy_, self.history_, self.link_ = fit.policy, fit.history, link
         return fit

@@ -10,12 +10,13 @@ import numpy as np
 
 from ..checks import warn_of_scale, warn_user
 from ..logs.feedback import BanditFeedback, check_feedback
-from ..objectives import Objective, get_objective
+from ..objectives import Objective, Regression, get_objective
 from ..objectives.regressions import mean_and_scale
 from .cross_fitting import CrossFittedRewardModel, cross_fit_many
 from .fit import Callback, Fit, NonFiniteLossError, check_callback, new_policy
 from .loop import train
 from .regressor import TwoTowerRegressor, raise_if_failed
+from .rest import start_rest
 
 # A mean reward of more standard deviations leaves single precision too few digits.
 _MAX_OFFSET = 1_000
@@ -41,16 +42,24 @@ def fit_side_by_side(
     warn_of_scale(feedbacks)
     _warn_of_offset([fit.feedback for fit in fits if isinstance(fit.objective, Objective)])
     _add_reward_models(learners, fits, called)
-    train([fit for fit in fits if fit.error is None])
+    try:
+        train([fit for fit in fits if fit.error is None])
+    finally:  # an interrupt leaves what was best so far
+        for fit in fits:
+            if fit.finish is not None:
+                fit.finish()
     raise_if_failed(fits, names)
 
 
 def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) -> Fit:
     """Make ready to train, but for the reward model."""
+    if learner.objective == "auto":
+        return start_rest(learner, feedback, callback)
     objective = get_objective(learner.objective)
     objective.check_log(feedback)
+    policy = new_policy(learner, feedback, isinstance(objective, Regression))
     fit = Fit(
-        *(feedback, new_policy(learner, feedback), objective, learner),
+        *(feedback, policy, objective, learner),
         callback=callback,
         catalogue=learner.catalogue,
         n_sampled=learner.n_sampled,

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import numbers
-from .colors import COLORS, REFERENCE_STYLES, color_of
-from .given import by_name, check_table, checked_axes, finite_by_name, pyplot
+from .candidates import plot_candidates as plot_candidates
+from .colors import COLORS, color_of, reference_style
+from .colors import REFERENCE_STYLES as REFERENCE_STYLES
+from .given import VALUES, by_name, check_table, checked_axes, finite_by_name, new_axes, pyplot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +26,6 @@ _WATCHED = {
     "kl_from_logging": "KL(π₀ ‖ π), nats",
     "unsupported_mass": "unsupported mass",
 }
-_VALUES = {"policy_value": "policy value V(π)", "difference": "difference V(π) − V(π₀)"}
 _LOG_STYLES = {"held_out": "-", "train": "--"}
 
 
@@ -53,7 +54,7 @@ def plot_curves(
         for name, values in curves.items()
     }
     references = finite_by_name("references", references)
-    ax = _axes(7, 4) if ax is None else checked_axes(ax)
+    ax = new_axes(7, 4) if ax is None else checked_axes(ax)
     for name, values in lines.items():
         values = np.where(np.isfinite(values), values, np.nan)
         ax.plot(range(len(values)), values, color=color_of(name), marker="o", ms=3, label=name)
@@ -88,10 +89,10 @@ def plot_estimates(
     """
     for name, table in by_name("tables", tables, "tables of evaluate").items():
         check_table(f"tables[{name!r}]", table, (), "of evaluate")
-    values = {name for table in tables.values() for name in _VALUES if name in table}
+    values = {name for table in tables.values() for name in VALUES if name in table}
     if len(values) != 1:
         raise ValueError(
-            f"the tables must all have one of the columns {list(_VALUES)}; they have "
+            f"the tables must all have one of the columns {list(VALUES)}; they have "
             f"{sorted(values)}. Make them with evaluate, all with difference=True or none."
         )
     (value,) = values
@@ -107,7 +108,7 @@ def plot_estimates(
     for name in true_values:
         if name not in tables:
             raise ValueError(f"true_values has {name!r}, but the tables are of {[*tables]}.")
-    ax = _axes(7, 1 + 0.7 * len(tables)) if ax is None else checked_axes(ax)
+    ax = new_axes(7, 1 + 0.7 * len(tables)) if ax is None else checked_axes(ax)
     for group, (policy, table) in enumerate(tables.items()):
         offsets = np.linspace(-0.25, 0.25, len(table)) if len(table) > 1 else [0]
         for offset, (estimator, row) in zip(offsets, table.iterrows(), strict=True):
@@ -122,10 +123,10 @@ def plot_estimates(
             ends = [group - 0.38, group + 0.38]
             ax.plot([true_values[policy]] * 2, ends, "k", lw=2, label="true value")
     for name, at in references.items():
-        ax.axvline(at, **_reference_style(name))
+        ax.axvline(at, **reference_style(name))
     ax.set_yticks(range(len(tables)), tables)
     ax.invert_yaxis()
-    ax.set_xlabel(f"estimated {_VALUES[value]}, with interval")
+    ax.set_xlabel(f"estimated {VALUES[value]}, with interval")
     handles, labels = ax.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     ax.legend(once.values(), once, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -143,7 +144,7 @@ def draw_references(ax: Axes, references: Mapping[str, float]) -> None:
     """
     checked_axes(ax)
     for name, value in finite_by_name("references", references, optional=False).items():
-        ax.axhline(value, **_reference_style(name))
+        ax.axhline(value, **reference_style(name))
 
 
 def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -164,7 +165,7 @@ def plot_calibration(calibration: pd.DataFrame, ax: Axes | None = None) -> Axes:
     columns = ("predicted", "observed", "std_error")
     whose = "that estimate_propensities(…) has"
     calibration = check_table("calibration", calibration, columns, whose)
-    ax = _axes(4.5, 4) if ax is None else checked_axes(ax)
+    ax = new_axes(4.5, 4) if ax is None else checked_axes(ax)
     ends = [calibration[["predicted", "observed"]].min().min(), 1]
     ax.plot(ends, ends, color="0.35", lw=1, ls="--", label="calibrated")
     ax.errorbar(
@@ -221,13 +222,3 @@ def plot_watch(tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
     corner.axis("off")
     corner.legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
     return np.array(panels)
-
-
-def _axes(width: float, height: float) -> Axes:
-    axes: Axes = pyplot().subplots(figsize=(width, height))[1]
-    return axes
-
-
-def _reference_style(name: str) -> dict[str, Any]:
-    line = REFERENCE_STYLES.get(name, "--")
-    return {"color": "0.35", "lw": 1, "ls": line, "label": name.replace("_", " ")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..evaluation.known_forms import FORMS
 from ..objectives import OBJECTIVES
 
@@ -52,3 +54,9 @@ def color_of(name: str) -> str | None:
     if name in others:
         return _OTHER_COLORS[others.index(name) % len(_OTHER_COLORS)]
     return COLORS.get(name)
+
+
+def reference_style(name: str) -> dict[str, Any]:
+    """How the line of a policy that others are compared with is drawn."""
+    line = REFERENCE_STYLES.get(name, "--")
+    return {"color": "0.35", "lw": 1, "ls": line, "label": name.replace("_", " ")}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+VALUES = {"policy_value": "policy value V(π)", "difference": "difference V(π) − V(π₀)"}
+
 
 def by_name(name: str, values: Any, what: str) -> Mapping[str, Any]:
     """Things to draw, at least one, by names that are text."""
@@ -79,3 +81,9 @@ def checked_axes(ax: Any) -> Axes:
     if not isinstance(ax, pyplot().Axes):
         raise TypeError(f"ax must be Axes of matplotlib; got {type(ax).__name__}.")
     return ax
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Axes of a figure of their own, of a size in inches."""
+    axes: Axes = pyplot().subplots(figsize=(width, height))[1]
+    return axes

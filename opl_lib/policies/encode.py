@@ -13,11 +13,14 @@ from torch import Tensor, nn
 
 from ..arrays import feature_matrix, single_precision
 from .index import ItemIndex, find_twins, plain_torch
-from .towers import TwoTower, check_towers, first_layer
+from .towers import SideBySide, TwoTower, check_towers, first_layer
 
 # Layers that calculate the same in training and in use. What else a tower is made of is put in its
 # mode for use by one thread at a time.
-_WITHOUT_MODE = (nn.Sequential, nn.Linear, nn.ELU, nn.ReLU, nn.Tanh, nn.GELU, nn.Identity)
+_WITHOUT_MODE = (
+    *(nn.Sequential, SideBySide, nn.Linear),
+    *(nn.ELU, nn.ReLU, nn.Tanh, nn.GELU, nn.Identity),
+)
 _changing_mode = threading.RLock()
 
 

@@ -115,9 +115,11 @@ def _is_policy(content: dict[str, Any], size: int) -> bool:
 def _is_settings(mlp: Any) -> bool:
     widths = [mlp[name] for name in mlp if name != "hidden"]
     return (
-        mlp.keys() == {"dim_context", "dim_action_context", "dim_embedding", "hidden"}
+        mlp.keys() - {"dim_linear"}
+        == {"dim_context", "dim_action_context", "dim_embedding", "hidden"}
         and type(mlp["hidden"]) is list
         and all(type(width) is int for width in widths + mlp["hidden"])
+        and mlp.get("dim_linear", 1) >= 1
     )
 
 
@@ -159,14 +161,18 @@ def _is_mlp(towers: TwoTower) -> bool:
 
 def _fit_together(mlp: dict[str, Any], weights: dict[str, Tensor]) -> bool:
     """Whether weights are those of fully connected layers of these widths."""
-    widths = mlp_widths(mlp)
-    if len(weights) != 2 * sum(len(of_one) - 1 for of_one in widths):
+    widths, dim_linear = mlp_widths(mlp), mlp.get("dim_linear", 0)
+    if len(weights) != 2 * sum(len(of_one) - (0 if dim_linear else 1) for of_one in widths):
         return False
     expected: dict[str, Any] = {}
     for tower, of_one in zip(("context_tower", "action_tower"), widths, strict=True):
-        for layer, (width_in, width_out) in enumerate(pairwise(of_one)):
-            expected[f"{tower}.{2 * layer}.weight"] = (width_out, width_in)
-            expected[f"{tower}.{2 * layer}.bias"] = (width_out,)
+        layers = {f"{2 * layer}": pair for layer, pair in enumerate(pairwise(of_one))}
+        if dim_linear:
+            layers = {f"1.{name}": pair for name, pair in layers.items()}
+            layers["0"] = of_one[0], dim_linear
+        for name, (width_in, width_out) in layers.items():
+            expected[f"{tower}.{name}.weight"] = (width_out, width_in)
+            expected[f"{tower}.{name}.bias"] = (width_out,)
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     return shapes == expected and all(w.dtype == torch.float32 for w in weights.values())
 

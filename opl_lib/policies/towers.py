@@ -73,6 +73,7 @@ class TwoTower(nn.Module):
         hidden: Sequence[int] = (100, 100, 100),
         dim_embedding: int = 100,
         random_state: int | None = None,
+        dim_linear: int = 0,
     ) -> TwoTower:
         """Two towers of fully connected layers with ELU activations, as in the article.
 
@@ -86,6 +87,9 @@ class TwoTower(nn.Module):
             Size of the shared space.
         random_state : int, optional
             Fixes the initial weights, in any thread. Torch's global generator is not used.
+        dim_linear : int
+            Numbers of a linear layer beside the others, which come first in the embeddings: those
+            then have ``dim_linear + dim_embedding`` entries. 0 for none.
 
         Returns
         -------
@@ -109,13 +113,21 @@ class TwoTower(nn.Module):
         layers = {f"hidden[{layer}]": width for layer, width in enumerate(hidden)}
         for name, width in {**settings, **layers}.items():
             check_number(name, width, Integral, least=1)
+        check_number("dim_linear", dim_linear, Integral, least=0)
         check_seed(random_state, optional=True)
         # numbers of one's own: a numpy integer could not be read from a file
         settings = {name: int(width) for name, width in settings.items()}
         settings["hidden"] = [int(width) for width in hidden]
+        if dim_linear:
+            settings["dim_linear"] = int(dim_linear)
         generator = torch.Generator()
         generator.seed() if random_state is None else generator.manual_seed(int(random_state))
-        model = cls(*(_mlp(widths, generator) for widths in mlp_widths(settings)))
+        towers: list[nn.Module] = [_mlp(widths, generator) for widths in mlp_widths(settings)]
+        if dim_linear:
+            widths_in = settings["dim_context"], settings["dim_action_context"]
+            linear = [_mlp([width, int(dim_linear)], generator)[0] for width in widths_in]
+            towers = [SideBySide(both) for both in zip(linear, towers, strict=True)]
+        model = cls(*towers)
         model.mlp_settings = settings
         return model
 
@@ -126,6 +138,13 @@ class TwoTower(nn.Module):
         return self.context_tower(context) @ self.action_tower(action_context).T
 
 
+class SideBySide(nn.ModuleList):
+    """Modules of the same features, whose embeddings stand one after the other."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.cat([module(features) for module in self], dim=-1)
+
+
 def mlp_widths(settings: dict[str, Any]) -> list[list[int]]:
     """The widths of the layers of both towers."""
     between = [*settings["hidden"], settings["dim_embedding"]]
@@ -134,7 +153,7 @@ def mlp_widths(settings: dict[str, Any]) -> list[list[int]]:
 
 def first_layer(tower: nn.Module) -> nn.Linear | None:
     """The layer that takes the features, if it is one that says how many it takes."""
-    while isinstance(tower, nn.Sequential) and len(tower):
+    while isinstance(tower, nn.Sequential | SideBySide) and len(tower):
         tower = tower[0]
     return tower if isinstance(tower, nn.Linear) else None
 

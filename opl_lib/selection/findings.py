@@ -86,8 +86,9 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "{f.first[train][estimate]:.3g} to {f.now[train][estimate]:.3g} while the mean weight went "
         "to {f.now[train][mean_weight]:.2f} (standard error {f.now[train][mean_weight_se]:.2f}). "
         "Likely cause: the policy seeks or avoids the very items that were logged, whatever is "
-        "good about them. Cure: a baseline or self-normalisation (opl.baseline_ips, opl.snips), "
-        "objective='dr', or fewer epochs (opl.EarlyStopping).",
+        "good about them. Cure: a regression (what OffPolicyLearner does by default), a baseline "
+        "or self-normalisation (opl.baseline_ips, opl.snips), a reward model with small weights "
+        "(opl.dros), or fewer epochs (opl.EarlyStopping).",
     ),
     (
         "ess",
@@ -112,9 +113,10 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda f: f.is_trained and f.row["effective_items"] < math.cbrt(f.logged_items),
         "the policy shows {f.row[effective_items]:.1f} effective items, while the log shows "
         "{f.logged_items:.1f}. Likely cause: updates so large that the softmax saturated on the "
-        "first items that paid. Cure: a lower learning rate, more entropy (opl.regularised), a "
-        "baseline (opl.baseline_ips), or objective='dr'. If one item is best for nearly everybody, "
-        "nothing is wrong: compare with the best constant item.",
+        "first items that paid. Cure: a regression (what OffPolicyLearner does by default), small "
+        "weights (opl.dros), more entropy (opl.regularised), a baseline (opl.baseline_ips), or a "
+        "lower learning rate. If one item is best for nearly everybody, nothing is wrong: compare "
+        "with the best constant item.",
     ),
 )
 

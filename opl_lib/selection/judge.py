@@ -12,6 +12,7 @@ import numpy as np
 from ..checks import check_number
 from ..evaluation.estimators import Estimator
 from ..evaluation.evaluate import check_bounded, check_confidence, estimate
+from ..evaluation.forms import Sample
 from ..evaluation.intervals import Interval
 from ..evaluation.terms import Terms
 from ..logs.feedback import BanditFeedback
@@ -55,20 +56,26 @@ class Judge:
 
         The bounds of all candidates hold together with probability `confidence`.
         """
-        row = self._row(self.estimator, terms, n_candidates)
+        row = self._row(terms, n_candidates)
         reason = self._why_not(terms, row["lower_bound"])
         return {**row, "eligible": not reason}, reason
 
     def logging_row(self, feedback: BanditFeedback, n_candidates: int = 1) -> dict[str, Any]:
         """The logging policy among the candidates: it gains nothing, surely."""
-        return {**self._row(_AVG, _logging_terms(feedback), n_candidates), "eligible": True}
+        return {**self._row(_logging_terms(feedback), n_candidates), "eligible": True}
+
+    def gain(self, terms: Terms) -> Sample:
+        """The estimate of what a policy gains over the logging policy."""
+        how = self.interval
+        of = self._estimator(terms)
+        return of.sample(terms.against_logging(), how.reward_range, how.max_weight)
 
     def report(self, terms: Terms | None, feedback: BanditFeedback) -> pd.DataFrame:
         """What a policy of these terms, or the logging policy, and its gain are worth."""
         import pandas as pd
 
-        estimator = _AVG if terms is None else self.estimator
         terms = _logging_terms(feedback) if terms is None else terms
+        estimator = self._estimator(terms)
         tail = (1 - self.confidence) / 2
         rows = {
             "policy": estimate(estimator, terms, self.interval, tail),
@@ -78,11 +85,15 @@ class Judge:
         columns = ["value", "std_error", "ci_lower", "ci_upper"]
         return pd.DataFrame.from_dict(rows, orient="index")[columns]
 
-    def _row(self, estimator: Estimator, terms: Terms, n_candidates: int) -> dict[str, Any]:
+    def _estimator(self, terms: Terms) -> Estimator:
+        """Of a policy that changes nothing it is the mean: it gains 0, not what rounding leaves."""
+        return _AVG if math.isinf(terms.ess_change) else self.estimator
+
+    def _row(self, terms: Terms, n_candidates: int) -> dict[str, Any]:
         how, tail = self.interval, (1 - self.confidence) / n_candidates
-        gain = estimator.sample(terms.against_logging(), how.reward_range, how.max_weight)
+        gain = self.gain(terms)
         return {
-            "policy_value": estimator.sample(terms).value,
+            "policy_value": self._estimator(terms).sample(terms).value,
             "difference": gain.value,
             "std_error": gain.standard_error,
             "lower_bound": how.bounds(gain, tail)[0],

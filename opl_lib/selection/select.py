@@ -139,12 +139,12 @@ def select(
         A candidate whose `ess_change` on the selection part is smaller is not eligible: where a few
         rounds bear nearly all that is new, their spread does not show the error. 0 lets every
         candidate in.
-    interval : {"student_t", "normal", "bootstrap", "empirical_bernstein"}
+    interval : {"student_t", "normal", "bootstrap", "empirical_bernstein", "betting"}
         How bounds are made; see `evaluate`.
     fractions : tuple of three floats
         Shares of the parts, with sum 1, if `feedback` is one log.
     reward_range, max_weight
-        For ``"empirical_bernstein"``; see `evaluate`.
+        For ``"empirical_bernstein"`` and ``"betting"``; see `evaluate`.
     progress : bool, optional
         Show a progress bar. If not given, on a terminal only.
     random_state : int

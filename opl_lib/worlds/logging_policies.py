@@ -71,11 +71,7 @@ class epsilon_greedy:
     @plain_arithmetic
     def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         context, action_context = _checked(context, action_context)
-        epsilon = float(self.epsilon)
-        pi = np.full((len(context), len(action_context)), epsilon / len(action_context))
-        best = _inner_products(context, action_context).argmax(axis=1)
-        pi[np.arange(len(pi)), best] += 1 - epsilon
-        return pi
+        return mostly_best(_inner_products(context, action_context), float(self.epsilon))
 
 
 @dataclass(frozen=True)
@@ -147,6 +143,43 @@ class softmax:
 
 
 @dataclass(frozen=True)
+class zipf:
+    """Show the item in row a with probability proportional to ``1 / (a + 1)^exponent``, always.
+
+    A few items fill the log and most are rare, as in the catalogues of shops. It does not look at
+    the context, nor at the features of items.
+
+    Parameters
+    ----------
+    exponent : float in [0, 10]
+        At 0 all items are alike, as under `uniform`.
+
+    Raises
+    ------
+    ValueError
+        If `exponent` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import opl_lib as opl
+    >>> opl.zipf(1.0)(np.zeros((1, 2)), np.zeros((3, 2))).round(3)
+    array([[0.545, 0.273, 0.182]])
+    """
+
+    exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("exponent", self.exponent, least=0, most=10)
+
+    @plain_arithmetic
+    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+        context, action_context = _checked(context, action_context)
+        weights = np.arange(1, len(action_context) + 1) ** -float(self.exponent)
+        return np.tile(weights / weights.sum(), (len(context), 1))
+
+
+@dataclass(frozen=True)
 class FirstItems:
     """Show the first `n_items` as another logging policy does, and the later ones never."""
 
@@ -161,11 +194,18 @@ class FirstItems:
         return pi
 
 
+def mostly_best(scores: np.ndarray, epsilon: float) -> np.ndarray:
+    """The item with the largest score, but for a share of rounds that explore: (n, n_actions)."""
+    pi = np.full(scores.shape, epsilon / scores.shape[1])
+    pi[np.arange(len(pi)), scores.argmax(axis=1)] += 1 - epsilon
+    return pi
+
+
 def ignores_context(policy: Any) -> bool:
     """Whether one row of probabilities is known to be those of all."""
     if isinstance(policy, FirstItems):
         return ignores_context(policy.policy)
-    return isinstance(policy, uniform)
+    return isinstance(policy, uniform | zipf)
 
 
 def _checked(context: Any, action_context: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .sigmoid import shift_to
+
 REWARD_FUNCTIONS = ("logistic", "logistic_as_published")
 
 
@@ -16,7 +18,7 @@ class BilinearLogit:
         Draws the coefficients.
     items : array of shape (n_actions, dim_action_context)
         The items over which the logit is standardised.
-    dim_context, reward_function, scale, unexplained, random_state
+    dim_context, reward_function, scale, unexplained, random_state, click_rate
         As in `SyntheticWorld`.
     """
 
@@ -29,16 +31,20 @@ class BilinearLogit:
         scale: float,
         unexplained: float,
         random_state: int,
+        click_rate: float | None = None,
     ) -> None:
         self.scale, self.unexplained, self.random_state = scale, unexplained, random_state
         self._draw_coefficients(rng, dim_context + 1, items.shape[1] + 1)
         self._standardise(items, is_divided=reward_function == "logistic")
+        self._to_click_rate = 0.0
+        if click_rate is not None:
+            self._to_click_rate = shift_to(click_rate, *self.of(items, first_item=0))
 
     def of(self, items: np.ndarray, first_item: int) -> tuple[np.ndarray, np.ndarray]:
         """Intercepts (n,) and slopes (dim_context, n) of items numbered from `first_item`."""
         per_item = self._raw(items, first_item)
         return (
-            (per_item[0] - self._shift) / self._std * self.scale,
+            (per_item[0] - self._shift) / self._std * self.scale + self._to_click_rate,
             per_item[1:] / self._std * self.scale,
         )
 

@@ -14,8 +14,10 @@ from .asked import check_count
 from .base import World
 from .logging_policies import FirstItems, uniform
 from .logit import REWARD_FUNCTIONS, BilinearLogit
+from .sigmoid import sigmoid
 
 _MAX_SCALE = 1e100  # long before, every q is 0 or 1
+_LEAST_RATE = 1e-6  # of clicks, or of their absence
 
 
 class SyntheticWorld(World):
@@ -53,6 +55,10 @@ class SyntheticWorld(World):
         coefficients that each item draws for itself, so it can be learned from the item's own
         rounds, and carried to no other item. Use more items than features: with fewer, even a
         linear item tower tells every item from all others, and can learn it all.
+    click_rate : float in [1e-6, 1 - 1e-6], optional
+        Shifts the logit, by one number for all, so that this is the mean of q over contexts and
+        items, and so what `uniform` earns but for the draw of `eval_context`. If not given, nothing
+        is shifted. New items keep the shift.
 
     Attributes
     ----------
@@ -96,6 +102,7 @@ class SyntheticWorld(World):
         random_state: int = 0,
         scale: float = 1.0,
         unexplained: float = 0.0,
+        click_rate: float | None = None,
     ) -> None:
         sizes = {
             "n_actions": (n_actions, 2),
@@ -111,9 +118,12 @@ class SyntheticWorld(World):
         if scale > _MAX_SCALE:
             raise ValueError(f"scale must be at most {_MAX_SCALE:g}; got {scale}.")
         check_number("unexplained", unexplained, least=0, most=1)
+        if click_rate is not None:
+            check_number("click_rate", click_rate, least=_LEAST_RATE, most=1 - _LEAST_RATE)
+            click_rate = float(click_rate)
         scale, unexplained = float(scale), float(unexplained)
         self.reward_function, self.random_state = reward_function, int(random_state)
-        self.scale, self.unexplained = scale, unexplained
+        self.scale, self.unexplained, self.click_rate = scale, unexplained, click_rate
         self.is_new = read_only(np.zeros(n_actions, dtype=bool))
         self._made_from: tuple[SyntheticWorld, int] | None = None
 
@@ -121,7 +131,7 @@ class SyntheticWorld(World):
         items = rng.uniform(size=(n_actions, dim_action_context))
         items.flags.writeable = False
         self._logit = BilinearLogit(
-            rng, items, dim_context, reward_function, scale, unexplained, random_state
+            rng, items, dim_context, reward_function, scale, unexplained, random_state, click_rate
         )
         self._intercept, self._slope = self._logit.of(items, first_item=0)
         super().__init__(
@@ -134,12 +144,13 @@ class SyntheticWorld(World):
     def __repr__(self) -> str:
         if self._made_from is not None:
             return "{!r}.with_new_items({})".format(*self._made_from)
+        click_rate = "" if self.click_rate is None else f", click_rate={self.click_rate:g}"
         return (
             f"SyntheticWorld(n_actions={self.n_actions}, dim_context={self.dim_context}, "
             f"dim_action_context={self.action_context.shape[1]}, "
             f"reward_function={self.reward_function!r}, logging_policy={self.logging_policy}, "
             f"n_eval_contexts={len(self.eval_context)}, random_state={self.random_state}, "
-            f"scale={self.scale:g}, unexplained={self.unexplained:g})"
+            f"scale={self.scale:g}, unexplained={self.unexplained:g}{click_rate})"
         )
 
     def with_new_items(self, n_new: int) -> SyntheticWorld:
@@ -221,14 +232,10 @@ class SyntheticWorld(World):
     def reward_probability(self, context: np.ndarray) -> np.ndarray:
         """Sigmoid of the logit of every item."""
         with np.errstate(over="ignore", invalid="ignore"):  # expected_reward refuses no numbers
-            return _sigmoid(context @ self._slope + self._intercept)
+            return sigmoid(context @ self._slope + self._intercept)
 
     def reward_probability_of(self, context: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Sigmoid of the logit of given items."""
         with np.errstate(over="ignore", invalid="ignore"):
             logit = np.einsum("nd,dn...->n...", context, self._slope[:, action])
-            return _sigmoid(logit + self._intercept[action])
-
-
-def _sigmoid(logit: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(logit, -500, 500)))
+            return sigmoid(logit + self._intercept[action])

@@ -30,6 +30,9 @@ RESIDUAL = np.array([0.6, -0.3, 0.7])
         (opl.Estimator("clipped_ips", 1), [1, 0, 0.5]),
         ("clipped_ips", [3**0.5, 0, 0.5]),
         ("dr", [0.45 + 1.2, 0.41 - 0.36, 0.45 + 0.35]),
+        (opl.Estimator("clipped_dr", 1.5), [0.45 + 0.9, 0.41 - 0.36, 0.45 + 0.35]),
+        (opl.Estimator("clipped_dr", 1), [0.45 + 0.6, 0.41 - 0.3, 0.45 + 0.35]),
+        ("clipped_dr", [0.45 + 0.6 * 3**0.5, 0.41 - 0.36, 0.45 + 0.35]),
         (opl.Estimator("switch_dr", 1.2), [0.45, 0.41 - 0.36, 0.45 + 0.35]),
         (opl.Estimator("switch_dr", 1), [0.45, 0.41, 0.45 + 0.35]),
         ("switch_dr", [0.45, 0.41 - 0.36, 0.45 + 0.35]),
@@ -92,6 +95,7 @@ def test_avg_is_unbiased_for_the_logging_policy(tiny_world):
     ("name", "limit", "kept"),
     [
         ("clipped_ips", 1.5, lambda w: np.minimum(w, 1.5)),
+        ("clipped_dr", 1.5, lambda w: np.minimum(w, 1.5)),
         ("switch_dr", 1.5, lambda w: w * (w <= 1.5)),
         ("dros", 9, lambda w: 9 * w / (w**2 + 9)),
     ],
@@ -113,10 +117,161 @@ def test_self_normalisation_is_biased_less_in_longer_logs(name, tiny_world):
     assert bias[0] > bias[1] > bias[2] > 0
 
 
+# ---- optimal coefficients, and a mean that damps giants
+
+
+def drawn(difference=False, n=4000, unit=1.0, units=None):
+    """A log of heavy weights, a reward model that knows something, and rewards from 1 to 2."""
+    rng = np.random.default_rng(0)
+    weight = np.exp(rng.normal(size=n) - 0.5)
+    reward = 1 + rng.binomial(1, 0.3 + 0.4 * (weight > 1))
+    q_logged = 1.2 + 0.3 * (weight > 1) + 0.1 * rng.normal(size=n)
+    q_policy = np.full(n, (weight * q_logged).mean() / weight.mean())
+    columns = (unit * reward, weight, unit * q_logged, unit * q_policy)
+    return Terms(*columns, difference, *([] if units is None else [units]))
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_beta_ips_and_beta_dr_are_the_intercepts_of_least_squares(difference):
+    terms = drawn(difference)
+    target = (terms.weight - difference) * terms.reward
+    known = [terms.weight - 1, terms.weight * terms.q_logged - terms.q_policy]
+    for name, controls in (("beta_ips", known[:1]), ("beta_dr", known)):
+        columns = np.column_stack([np.ones(len(target)), *controls])
+        coefficients = np.linalg.lstsq(columns, target)[0]
+        found = opl.Estimator(name).sample(terms)
+        assert found.value == pytest.approx(coefficients[0], rel=1e-10)
+        # the delta method: the rows' residuals, times their weights in the intercept
+        influence = len(target) * np.linalg.pinv(columns)[0] * (target - columns @ coefficients)
+        np.testing.assert_allclose(found.terms - found.value, influence, atol=1e-10)
+
+
+def test_beta_ips_in_five_lines():
+    terms = drawn()
+    w, r = terms.weight, terms.reward
+    beta = np.cov(w, w * r)[0, 1] / w.var(ddof=1)
+    by_hand = (w * (r - beta)).mean() + beta
+    assert opl.Estimator("beta_ips").sample(terms).value == pytest.approx(by_hand)
+    # the article's form of the same baseline
+    article = (w * (w - 1) * r).mean() / (w * (w - 1)).mean()
+    assert beta == pytest.approx(article, rel=0.01)
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_the_spread_of_beta_dr_is_never_above_that_of_ips_snips_dr_and_sndr(difference):
+    terms = drawn(difference)
+    error = {name: opl.Estimator(name).sample(terms).standard_error for name in FORMS}
+    for name in ("ips", "snips", "beta_ips", "dr", "sndr"):
+        assert error["beta_dr"] <= 1.03 * error[name], name
+    assert error["beta_ips"] <= 1.03 * min(error["ips"], error["snips"])
+
+
+@pytest.mark.parametrize("name", ["beta_ips", "beta_dr"])
+def test_one_more_for_every_reward_is_one_more_for_the_estimate(name):
+    """As SNIPS is, and IPS is not; and nothing more for a difference."""
+    for difference in (False, True):
+        terms = drawn(difference)
+        more = replace(terms, reward=terms.reward + 7)
+        sample = opl.Estimator(name).sample
+        added = sample(more).value - sample(terms).value
+        assert added == pytest.approx(0 if difference else 7, abs=1e-9)
+
+
+@pytest.mark.parametrize("difference", [False, True])
+@pytest.mark.parametrize("name", ["beta_ips", "beta_dr", "lse"])
+def test_new_estimators_have_the_unit_of_the_reward(name, difference):
+    one = opl.Estimator(name).sample(drawn(difference))
+    for unit in (1e-9, 1e9):
+        found = opl.Estimator(name).sample(drawn(difference, unit=unit))
+        assert found.value / unit == pytest.approx(one.value, rel=1e-9)
+        assert found.standard_error / unit == pytest.approx(one.standard_error, rel=1e-9)
+
+
+@pytest.mark.parametrize("difference", [False, True])
+@pytest.mark.parametrize("name", ["beta_ips", "beta_dr", "lse"])
+def test_gradients_are_those_of_differences(name, difference):
+    terms = drawn(difference)
+    numeric = opl.Estimator("own", form=replace(FORMS[name], gradient=None))
+    limit = FORMS[name].default_limit and FORMS[name].default_limit(len(terms.reward))
+    assert limit is None or numeric._limit_for(len(terms.reward)) == limit
+    found = opl.Estimator(name).sample(terms).terms
+    np.testing.assert_allclose(found, numeric.sample(terms).terms, atol=1e-3 * found.std())
+
+
+@pytest.mark.parametrize("name", ["beta_ips", "beta_dr"])
+def test_a_policy_that_changes_nothing_gains_nothing_and_surely(name):
+    terms = replace(drawn(True), weight=np.ones(4000))
+    terms = replace(terms, q_policy=terms.q_logged)
+    found = opl.Estimator(name).sample(terms)
+    assert (found.value, found.standard_error) == (0, 0)
+    rng = np.random.default_rng(1)
+    rounded = replace(terms, weight=1 + 1e-7 * rng.normal(size=4000))
+    found = opl.Estimator(name).sample(rounded)
+    assert abs(found.value) < 1e-7 and found.standard_error < 1e-7
+
+
+@pytest.mark.parametrize("column", ["q_logged", "q_policy"])
+def test_a_reward_model_that_says_one_number_adds_nothing_to_beta_ips(column):
+    terms = replace(drawn(), q_logged=np.full(4000, 1.5), q_policy=np.full(4000, 1.5))
+    ours, without = (opl.Estimator(name).sample(terms) for name in ("beta_dr", "beta_ips"))
+    assert ours.value == pytest.approx(without.value)
+    assert ours.standard_error == pytest.approx(without.standard_error, rel=1e-6)
+
+
+def share_of_snips(name, draw, truth, n_logs=300):
+    """The mean squared error, as a share of that of SNIPS."""
+    errors = {"snips": [], name: []}
+    for seed in range(n_logs):
+        terms = draw(np.random.default_rng(seed))
+        for each, found in errors.items():
+            found.append(opl.Estimator(each).sample(terms).value - truth)
+    return np.mean(np.square(errors[name])) / np.mean(np.square(errors["snips"]))
+
+
+def test_beta_ips_errs_less_than_snips_where_large_weights_see_other_rewards():
+    """Weights of 10 and rewards of 1 where the logging policy rarely goes; else 1/3 and a half."""
+
+    def draw(rng):
+        rare = rng.uniform(size=500) < 0.07
+        reward = np.where(rare, rng.uniform(size=500) < 0.98, rng.uniform(size=500) < 0.3)
+        return Terms(reward.astype(float), np.where(rare, 10, 0.3 / 0.93))
+
+    truth = 0.7 * 0.98 + 0.3 * 0.3
+    assert share_of_snips("beta_ips", draw, truth) < 0.4
+
+
+def test_log_sum_exp_by_hand():
+    terms = drawn()
+    weighted = terms.weight * terms.reward
+    rate = 0.3 / weighted.std()
+    by_hand = -np.log(np.exp(-rate * weighted).mean()) / rate
+    assert opl.Estimator("lse", 0.3).sample(terms).value == pytest.approx(by_hand)
+    default = opl.Estimator("lse", 0.5 / len(weighted) ** 0.5).sample(terms).value
+    assert opl.Estimator("lse").sample(terms).value == default
+
+
+def test_log_sum_exp_is_ips_for_a_small_limit_and_the_least_term_for_a_large_one():
+    terms = drawn()
+    weighted = terms.weight * terms.reward
+    assert opl.Estimator("lse", 1e-9).sample(terms).value == pytest.approx(weighted.mean())
+    with np.errstate(under="ignore"):
+        largest = opl.Estimator("lse", 1e9).sample(terms).value
+    assert largest == pytest.approx(weighted.min(), abs=1e-5)
+
+
+@pytest.mark.parametrize("rewards", [[-1e6, 5.0, 3e6], [0.0, 0.0, 0.0], [2.0, 2.0, 2.0]])
+def test_log_sum_exp_of_any_rewards_is_a_number_between_them(rewards):
+    terms = Terms(np.array(rewards), np.ones(3))
+    found = opl.Estimator("lse", 100).sample(terms)
+    assert min(rewards) <= found.value <= max(rewards) and np.isfinite(found.standard_error)
+
+
 @pytest.mark.parametrize(
     ("limited", "limit", "limit_of"),
     [
         ("clipped_ips", 1e9, "ips"),
+        ("clipped_dr", 1e9, "dr"),
+        ("clipped_dr", 1e-12, "dm"),
         ("switch_dr", 1e9, "dr"),
         ("dros", 1e12, "dr"),
         ("switch_dr", 1e-9, "dm"),
@@ -194,6 +349,7 @@ def test_mips_is_ips_on_a_log_of_clusters(tiny_world):
         (opl.Estimator("clipped_ips", 9), (0, 1), 5, False, (0, 5)),
         ("dr", (0, 1), 5, False, (-5, 6)),
         ("dr", (0, 1), 5, True, (-5, 5)),
+        (opl.Estimator("clipped_dr", 2), (0, 1), None, False, (-2, 3)),
         (opl.Estimator("switch_dr", 3), (0, 1), None, False, (-3, 4)),
         (opl.Estimator("dros", 16), (0, 1), None, False, (-2, 3)),
     ],
@@ -205,7 +361,7 @@ def test_ranges_by_hand(estimator, rewards, max_weight, difference, expected):
 
 
 @pytest.mark.parametrize("difference", [False, True])
-@pytest.mark.parametrize("name", [name for name in FORMS if name not in ("snips", "sndr")])
+@pytest.mark.parametrize("name", [name for name in FORMS if FORMS[name].estimate is None])
 def test_no_term_leaves_the_range(name, difference):
     rng = np.random.default_rng(0)
     columns = [rng.choice([-1, 2, rng.uniform(-1, 2)], size=500) for _ in range(3)]
@@ -217,6 +373,29 @@ def test_no_term_leaves_the_range(name, difference):
     assert low - 1e-9 <= per_row.min() and per_row.max() <= high + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("estimator", "rewards", "difference", "expected"),
+    [
+        ("ips", (0, 1), False, (0, np.inf)),
+        ("ips", (0, 1), True, (-1, np.inf)),
+        ("ips", (-1, 0), False, (-np.inf, 0)),
+        ("ips", (1, 2), True, (-2, np.inf)),
+        (opl.Estimator("clipped_ips", 2), (0, 1), True, (-1, 1)),
+        ("avg", (0, 1), False, (0, 1)),
+    ],
+    ids=str,
+)
+def test_an_infinite_weight_may_leave_one_end(estimator, rewards, difference, expected):
+    found = as_estimator(estimator).term_range(100, rewards, np.inf, difference)
+    assert found == expected
+
+
+@pytest.mark.parametrize(("name", "rewards"), [("ips", (-1, 1)), ("dr", (0, 1))])
+def test_an_infinite_weight_that_leaves_no_end_is_an_error(name, rewards):
+    with pytest.raises(ValueError, match=f"weights of '{name}' have none that is known"):
+        opl.Estimator(name).term_range(100, rewards, np.inf)
+
+
 # ---- estimators of one's own
 
 LAMBDA = 0.5
@@ -224,7 +403,7 @@ LOG_SUM_EXP = opl.Form(
     lambda terms, w: (np.exp(-LAMBDA * w * terms.reward),), lambda m: -np.log(m) / LAMBDA
 )
 OWN = {
-    "lse": LOG_SUM_EXP,
+    "own_lse": LOG_SUM_EXP,
     "power_ips": opl.Form(lambda terms, w: w**0.7 * terms.reward),
     "power_dr": opl.Form(
         lambda terms, w: terms.q_policy + w * (terms.reward - terms.q_logged),
@@ -247,7 +426,7 @@ def test_an_estimator_of_ones_own_has_every_interval(interval, difference, tiny_
     w = PI[log.context.argmax(axis=1), log.action] / log.pscore
     less = log.reward.mean() if difference else 0
     by_hand = {
-        "lse": -np.log(np.exp(-LAMBDA * w * log.reward).mean()) / LAMBDA - less,
+        "own_lse": -np.log(np.exp(-LAMBDA * w * log.reward).mean()) / LAMBDA - less,
         "power_ips": (w**0.7 * log.reward).mean() - less,
         "own_snips": (w * log.reward).sum() / w.sum() - less,
     }
@@ -259,7 +438,7 @@ def test_an_estimator_of_ones_own_has_every_interval(interval, difference, tiny_
 
 def test_the_error_of_a_function_of_means_is_that_of_its_derivative():
     """Of −log(m)/λ it is se(m)/(λ m); central differences find it to many digits."""
-    found = opl.Estimator("lse", form=LOG_SUM_EXP).sample(TERMS)
+    found = opl.Estimator("own_lse", form=LOG_SUM_EXP).sample(TERMS)
     column = np.exp(-LAMBDA * W * R)
     by_hand = column.std(ddof=1) / np.sqrt(3) / (LAMBDA * column.mean())
     assert found.standard_error == pytest.approx(by_hand, rel=1e-8)
@@ -288,18 +467,26 @@ def test_own_terms_of_a_known_bound_have_a_range():
     )
     assert opl.Estimator("tanh", form=form).term_range(100, (0, 1)) == pytest.approx((0, 3))
     assert opl.Estimator("tanh", 2, form).term_range(100, (0, 1), None, True) == (-1, 1)
-    with pytest.raises(ValueError, match="'lse' is a function of several"):
-        opl.Estimator("lse", form=LOG_SUM_EXP).term_range(100, (0, 1), 5)
+    with pytest.raises(ValueError, match="'own_lse' is a function of several"):
+        opl.Estimator("own_lse", form=LOG_SUM_EXP).term_range(100, (0, 1), 5)
+
+
+def test_columns_may_ask_for_the_limit():
+    form = opl.Form(lambda t, w, limit: limit * w * t.reward, default_limit=lambda n: 3.0)
+    assert opl.Estimator("own", form=form).sample(TERMS).value == pytest.approx(3 * (W * R).mean())
+    assert opl.Estimator("own", 2, form).sample(TERMS).value == pytest.approx(2 * (W * R).mean())
+    optional = opl.Form(lambda t, w, power=2: w**power, default_limit=lambda n: 3.0)
+    assert opl.Estimator("own", form=optional).sample(TERMS).value == pytest.approx((W**2).mean())
 
 
 def test_select_and_early_stopping_take_estimators_of_ones_own(small_world):
     log = small_world.sample(600, random_state=2)
     learner = opl.OffPolicyLearner("ips", epochs=3, learning_rate=1e-2, hidden=(8,))
-    own = opl.Estimator("lse", form=LOG_SUM_EXP)
+    own = opl.Estimator("own_lse", form=LOG_SUM_EXP)
     stopping = opl.EarlyStopping(learner, estimator=own)
     chosen = opl.select({"stopped": stopping}, log, estimator=own)
     assert np.isfinite(chosen.table.lower_bound).all()
-    assert "by lse" in repr(chosen)
+    assert "by own_lse" in repr(chosen)
 
 
 @pytest.mark.parametrize(
@@ -431,7 +618,7 @@ def test_estimators_are_shown_by_name_and_limit():
         ((None,), "an estimator is one of .*; got None"),
         (("ips", None, LOG_SUM_EXP), "name of an own form must be a new one; got 'ips'"),
         ((3, None, LOG_SUM_EXP), "name of an own form must be a new one; got 3"),
-        (("lse", 5, LOG_SUM_EXP), "'lse' does not limit its weights"),
+        (("own_lse", 5, LOG_SUM_EXP), "'own_lse' does not limit its weights"),
         (("ips", 10), "'ips' does not limit its weights; only .*'clipped_ips'.*limit=10 out"),
         (("clipped_ips", 0), "limit must be a finite number above 0; got 0"),
         (("dros", float("nan")), "limit must be a finite number above 0; got nan"),

@@ -205,7 +205,7 @@ def users_log(log):
 @pytest.mark.parametrize("difference", [False, True])
 def test_a_user_who_comes_back_is_no_further_evidence(interval, difference, log, users_log):
     settings = {"reward_model": TableModel(), "interval": interval, "difference": difference}
-    names = [name for name in ALL if name not in ("clipped_ips", "switch_dr", "dros")]  # limits: n
+    names = [name for name in ALL if FORMS[name].default_limit is None]  # limits are of n
     columns = ["std_error", "ci_lower", "ci_upper"]
     once, again = (
         opl.evaluate(table_policy, each, names, **settings)[columns] for each in (log, users_log)
@@ -438,7 +438,7 @@ def test_no_reward_model_is_fitted_if_none_is_needed(small_log, monkeypatch):
 
 @pytest.mark.parametrize("estimators", ["ips", [], ["ipw"], ["ips", "DR"], [None]], ids=str)
 def test_unknown_estimators_are_rejected_with_the_list_of_known_ones(estimators, hand_log):
-    message = r"estimators must be a list of \['avg', 'clipped_ips', .*opl.Estimator.*; got"
+    message = r"estimators must be a list of \['avg', 'beta_dr', .*opl.Estimator.*; got"
     with pytest.raises(ValueError, match=message):
         opl.evaluate(table_policy, hand_log, estimators)
 
@@ -448,6 +448,11 @@ def test_the_default_estimators_are_those_that_the_interval_can_bound(log):
     table = opl.evaluate(table_policy, log, reward_model=TableModel(), **known)
     assert table.index.tolist() == ["ips", "dr"]
     assert table.term_max.tolist() == [10, 11]
+    known = {"interval": "betting", "reward_range": (0, 1)}
+    table = opl.evaluate(table_policy, log, reward_model=TableModel(), **known)
+    assert table.index.tolist() == ["ips"]
+    table = opl.evaluate(table_policy, log, reward_model=TableModel(), **known, max_weight=10)
+    assert table.index.tolist() == ["ips", "dr"]
     table = opl.evaluate(table_policy, log, reward_model=TableModel())
     assert table.index.tolist() == ["ips", "snips", "dr"]
     with pytest.raises(ValueError, match="Pass max_weight=…"):

@@ -1,12 +1,14 @@
 """Intervals: by hand, coverage by simulation, what has no interval, what is rejected."""
 
 import math
+import time
 
 import numpy as np
 import pytest
-from helpers import PI, Q_HAT
+from helpers import PI, Q_HAT, table_policy
 
 import opl_lib as opl
+from opl_lib.evaluation.betting import betting
 from opl_lib.evaluation.intervals import (
     INTERVALS,
     Interval,
@@ -19,7 +21,8 @@ from opl_lib.evaluation.terms import Terms
 from opl_lib.logs.units import Units
 
 ROWS = np.array([0.0, 0.5, 1.0, 0.5])  # mean 0.5, sample variance 1/6, standard error sqrt(1/24)
-SETTINGS = {"empirical_bernstein": {"reward_range": (0, 1), "max_weight": 4}}
+KNOWN = {"reward_range": (0, 1), "max_weight": 4}
+SETTINGS = {"empirical_bernstein": KNOWN, "betting": KNOWN}
 IPS = opl.Estimator("ips")
 
 
@@ -199,6 +202,128 @@ def test_empirical_bernstein_covers_at_least_as_often_as_it_says(n):
         assert share_covered(lambda rows: normal(rows, 0.05), draw, 0.2, 1000) < 0.8
 
 
+# ---- bets
+
+
+def wealth(terms, mean, tail):
+    """Every step of the gambler, in words: look back, bet, see the next term."""
+    capital, most = 1.0, 0.0
+    for i, term in enumerate(terms):
+        seen, bet = terms[:i], 0.0
+        if i and seen.any():
+            variance = seen.var() + seen.mean() ** 2 / i
+            bet = math.sqrt(2 * math.log(1 / tail) / (len(terms) * variance))
+        capital *= 1 + min(bet, 0.75 / mean) * (term - mean)
+        most = max(most, capital)
+    return most
+
+
+@pytest.mark.parametrize("tail", [0.05, 0.3])
+def test_a_betting_bound_is_the_mean_at_which_the_gambler_becomes_rich(tail):
+    terms = np.random.default_rng(3).exponential(size=60) * np.arange(60) % 3
+    (lower, upper) = betting(terms - 2, tail, -2, 5, 7)
+    order = np.random.default_rng(7).permutation(60)
+    assert 0 < lower + 2 < terms.mean()
+    assert wealth(terms[order], lower + 2, tail) == pytest.approx(1 / tail, rel=1e-6)
+    assert wealth(7 - terms[order], 5 - upper, tail) == pytest.approx(1 / tail, rel=1e-6)
+
+
+def test_betting_needs_one_end_only():
+    terms = np.random.default_rng(0).exponential(size=500)
+    lower, upper = betting(terms, 0.05, 0, math.inf)
+    assert 0.85 * terms.mean() < lower < terms.mean() and upper == math.inf
+    assert betting(-terms, 0.05, -math.inf, 0) == (-math.inf, -lower)
+    assert betting(terms, 0.05, 0, 100)[0] == lower  # the other end plays no part
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_betting_bounds_have_the_unit_of_the_terms(unit):
+    terms = np.random.default_rng(0).exponential(size=200)
+    bounds = betting(unit * terms, 0.05, 0, 20 * unit)
+    assert np.array(bounds) / unit == pytest.approx(betting(terms, 0.05, 0, 20))
+
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+def test_terms_that_are_all_at_an_end_are_bounded_by_it(n):
+    low = betting(np.zeros(n), 0.05, 0, 1)
+    assert low[0] == 0 and low[1] <= 1
+    high = betting(np.ones(n), 0.05, 0, 1)
+    assert high[1] == 1 and high[0] >= 0
+
+
+def test_betting_does_not_mind_how_a_log_is_sorted():
+    terms = np.random.default_rng(0).exponential(size=2000)
+    bounds = [betting(each, 0.05, 0, math.inf)[0] for each in (np.sort(terms), -np.sort(-terms))]
+    assert bounds == pytest.approx([bounds[1], bounds[0]], rel=0.05)
+    seeds = [betting(terms, 0.05, 0, math.inf, seed)[0] for seed in (0, 0, 1)]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_betting_is_fast_on_a_long_log():
+    terms = np.random.default_rng(0).exponential(size=100_000)
+    start = time.perf_counter()
+    betting(terms, 0.05, 0, 50)
+    assert time.perf_counter() - start < 3  # some 0.3 s
+
+
+HEAVY = {
+    "clicks": (lambda rng, n: 10.0 * (rng.uniform(size=n) < 0.003), 0.03),
+    "lognormal": (lambda rng, n: np.exp(1.5 * rng.normal(size=n) - 1.125), 1.0),
+    "rare giants": (lambda rng, n: 200.0 * (rng.uniform(size=n) < 0.004), 0.8),
+    "halves": (lambda rng, n: 1.0 * (rng.uniform(size=n) < 0.5), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+@pytest.mark.parametrize("tail", [0.05, 0.2])
+@pytest.mark.parametrize("n", [20, 1000])
+def test_a_betting_bound_fails_no_more_often_than_it_says(name, tail, n):
+    draw, mean = HEAVY[name]
+    lower = [betting(draw(np.random.default_rng(s), n), tail, 0, math.inf)[0] for s in range(500)]
+    failed = np.mean(np.array(lower) > mean)
+    assert failed <= tail + 3 * math.sqrt(tail * (1 - tail) / 500)
+
+
+def test_both_ends_of_betting_hold():
+    covered = share_covered(
+        lambda terms: betting(terms, 0.1, 0, 1), lambda rng: rng.beta(0.2, 2, size=200), 1 / 11, 500
+    )
+    assert covered >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "share"), [("clicks", 2000, 0.4), ("rare giants", 2000, 0.6), ("halves", 500, 1)]
+)
+def test_betting_is_tighter_than_empirical_bernstein(name, n, share):
+    draw, mean = HEAVY[name]
+    high = draw(np.random.default_rng(0), 10_000).max()
+    widths = []
+    for seed in range(50):
+        terms = draw(np.random.default_rng(seed), n)
+        ends = betting(terms, 0.05, 0, high)[0], empirical_bernstein(terms, 0.05, 0, high)[0]
+        widths.append([mean - end for end in ends])
+    ours, theirs = np.mean(widths, axis=0)
+    assert ours < share * theirs
+
+
+def test_evaluate_bounds_ips_from_below_without_a_largest_weight(tiny_world):
+    log = tiny_world.sample(2000, random_state=0)
+    how = {"interval": "betting", "reward_range": (0, 1), "difference": True}
+    row = opl.evaluate(table_policy(), log, ["ips"], **how).loc["ips"]
+    assert row.ci_upper == row.term_max == math.inf and row.term_min == -1
+    normal_end = opl.evaluate(table_policy(), log, ["ips"], difference=True).loc["ips"].ci_lower
+    assert normal_end - 0.3 * row.std_error - 1 < row.ci_lower < row.difference
+    assert row.difference - row.ci_lower < 2 * (row.difference - normal_end)
+
+
+def test_select_judges_by_bets(small_world):
+    log = small_world.sample(3000, random_state=2)
+    policies = {"uniform": opl.uniform(), "zipf": opl.zipf()}
+    how = {"estimator": "ips", "interval": "betting", "reward_range": (0, 1)}
+    table = opl.select(policies, log, progress=False, **how).table
+    assert np.isfinite(table.lower_bound).all() and table.lower_bound["logging"] == 0
+
+
 # ---- what has no interval
 
 
@@ -243,7 +368,12 @@ def test_a_tail_that_no_resample_reaches_is_rejected():
         ({"kind": "t"}, r"interval must be one of \['normal', .*; got 't'"),
         ({"kind": None}, "interval must be one of .*; got None"),
         ({"random_state": -1}, "random_state must be an integer of at least 0; got -1"),
-        ({"reward_range": (0, 1)}, "reward_range is used by interval='empirical_bernstein' only"),
+        ({"reward_range": (0, 1)}, "reward_range is used by .*'betting' only; leave"),
+        ({"kind": "betting"}, "interval 'betting' needs the range of all possible rewards"),
+        (
+            {"kind": "betting", "reward_range": (0, 1), "max_weight": math.inf},
+            "max_weight must be a finite number of at least 1; got inf",
+        ),
         ({"kind": "bootstrap", "max_weight": 5}, "max_weight is used by .* only; leave it out"),
         ({"kind": "empirical_bernstein"}, r"pass reward_range=\(0, 1\) for clicks"),
         ({"kind": "empirical_bernstein", "reward_range": (1, 0)}, r"the smaller first; got \(1, 0"),

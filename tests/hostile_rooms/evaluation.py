@@ -58,6 +58,25 @@ def calls():
         max_weight=(8.0, optional(number((0, -1, 0.5)))),
     )
     yield one(
+        "evaluate by bets",
+        opl.evaluate,
+        policy=Returns(likely),
+        feedback=t.plain,
+        estimators=["ips"],
+        interval="betting",
+        reward_range=((0, 1), range_kind()),
+        max_weight=(8.0, optional(number((0, -1, 0.5)))),
+        random_state=(0, seed()),
+    )
+    yield one(
+        "evaluate with optimal coefficients",
+        opl.evaluate,
+        policy=Returns(likely),
+        feedback=(t.log, log_kind()),
+        estimators=["beta_ips", "beta_dr", "lse"],
+        reward_model=(Returns(all_half), optional(fitted_model())),
+    )
+    yield one(
         "evaluate by the bootstrap",
         opl.evaluate,
         policy=Returns(likely),
@@ -186,13 +205,18 @@ def calls():
             also(thing(), {"a function": lambda terms, w: w, "the class": opl.Form}),
         ),
     )
+    yield one(
+        "Estimator of exponentials",
+        lambda limit: opl.Estimator("lse", limit).sample(terms).value,
+        limit=(0.5, optional(number((0, -1)))),
+    )
     terms = opl.Terms(t.reward, t.pscore)
     yield one(
         "Estimator.sample",
         lambda **given: opl.Estimator("ips").sample(**given).value,
         terms=(terms, thing({"a log": t.log, "the class": opl.Terms})),
         reward_range=((0, 1), optional(range_kind())),
-        max_weight=(1.0, optional(number((0, -1)))),
+        max_weight=(1.0, optional(number((0, -1), infinity=True))),
     )
     yield one(
         "Estimator.term_range",

@@ -4,7 +4,20 @@ import functools
 
 import numpy as np
 import torch
-from hostile import Kind, also, but, choice, count, features, flag, integers, optional, seed, thing
+from hostile import (
+    Kind,
+    also,
+    but,
+    choice,
+    count,
+    features,
+    flag,
+    integers,
+    number,
+    optional,
+    seed,
+    thing,
+)
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
@@ -33,11 +46,11 @@ from .things import Fits, things
 def _settings():
     """Settings of every fit of two towers."""
     return {
-        "epochs": (1, count()),
+        "epochs": (1, optional(count())),
         "batch_size": (8, count()),
-        "learning_rate": (0.25, POSITIVE),
+        "learning_rate": (0.25, optional(POSITIVE)),
         "weight_decay": (0.25, NOT_NEGATIVE),
-        "temperature": (0.5, POSITIVE),
+        "temperature": (0.5, optional(POSITIVE)),
         "hidden": ((2,), widths_kind()),
         "dim_embedding": (2, count()),
         "towers": (
@@ -79,6 +92,77 @@ def two():
 def _fit_own(catalogue, gradient):
     objective = opl.Objective(gradient, only_logged_item=True, name="own")
     return things().learner(objective, catalogue=catalogue, n_sampled=2).fit(things().log)
+
+
+def _bilinear(one):
+    t = things()
+    lean, temperature = number((-0.1, 1e7)), number((-0.1, 1e-310))
+    of_both = {"lean": (0.5, lean), "temperature": (0.5, temperature)}
+    fitted = opl.BilinearLearner().fit(t.log)
+    context = (t.context, features(width=True))
+    items = (t.items, also(features(width=True), {"no rows": t.items[:0]}))
+
+    def assigned(**changes):
+        learner = opl.BilinearLearner()
+        for name, value in changes.items():
+            setattr(learner, name, value)
+        return learner.fit(t.log)
+
+    yield one("BilinearLearner", opl.BilinearLearner, **of_both)
+    yield one("BilinearLearner.set_params", opl.BilinearLearner().set_params, **of_both)
+    yield one("BilinearLearner.fit after an assignment", assigned, **of_both)
+    yield one("BilinearLearner.get_params", opl.BilinearLearner().get_params, deep=True)
+    yield one(
+        "BilinearLearner.fit",
+        lambda feedback: opl.BilinearLearner().fit(feedback),
+        feedback=(t.log, log_kind()),
+    )
+    yield one(
+        "BilinearLearner.near_logging",
+        fitted.near_logging,
+        lean=(0.5, also(lean, {"a tiny one": 1e-310})),
+    )
+    yield one(
+        "BilinearLearner.near_logging at a temperature",
+        fitted.near_logging,
+        lean=(0.5, lean),
+        temperature=(0.5, optional(temperature)),
+    )
+    yield one(
+        "BilinearLearner.towers",
+        fitted.towers,
+        factor=(0.5, number((0, -0.1))),
+        lean=(0.5, lean),
+    )
+    yield one(
+        "BilinearLearner.predict_reward",
+        fitted.predict_reward,
+        context=context,
+        action_context=items,
+    )
+    yield one(
+        "BilinearLearner.predict_reward before it is fitted",
+        lambda fit: (fitted if fit else opl.BilinearLearner()).predict_reward(t.context, t.items),
+        fit=(True, Kind(lambda right: {"no": False})),
+    )
+
+
+def _constant(one):
+    t = things()
+    few = also(features(), {"one item less": t.items[:2], "no rows": t.items[:0]})
+    yield one("ConstantItemPolicy", opl.ConstantItemPolicy, action=(2, count(least=0)))
+    yield one(
+        "ConstantItemPolicy.predict_proba",
+        opl.ConstantItemPolicy(2).predict_proba,
+        context=(t.context, features()),
+        action_context=(t.items, few),
+    )
+    yield one("ConstantItemLearner", opl.ConstantItemLearner)
+    yield one(
+        "ConstantItemLearner.fit",
+        lambda feedback: opl.ConstantItemLearner().fit(feedback),
+        feedback=(t.log, log_kind()),
+    )
 
 
 def calls():
@@ -133,6 +217,17 @@ def calls():
         callback=(lambda policy: {"a": 0.5}, callback_kind()),
     )
     yield one(
+        "OffPolicyLearner.fit by default",
+        lambda feedback, callback: t.learner("auto").fit(feedback, callback),
+        feedback=(t.log, log_kind()),
+        callback=(lambda policy: {"a": 0.5}, callback_kind()),
+    )
+    yield one(
+        "OffPolicyLearner.fit of towers by default",
+        lambda towers: t.learner("auto", towers=towers).fit(t.log),
+        towers=(t.towers, optional(towers_kind())),
+    )
+    yield one(
         "OffPolicyLearner.fit of towers",
         lambda towers: t.learner(towers=towers).fit(t.log),
         towers=(t.towers, optional(towers_kind())),
@@ -150,7 +245,10 @@ def calls():
         )
     yield one("OffPolicyLearner.get_params", t.learner().get_params, deep=True)
     yield one("OffPolicyLearner.check", t.learner().check)
-    yield one("OffPolicyLearner.plain", lambda: vars(t.learner().plain()))
+    yield one("OffPolicyLearner.for_fit", lambda: vars(t.learner().for_fit(24, False)))
+    yield one(
+        "OffPolicyLearner.serving_temperature", t.learner().serving_temperature, is_regression=True
+    )
     yield one("OffPolicyLearner.forget", t.learner().forget)
     yield one("OffPolicyLearner.default_reward_model", t.learner().default_reward_model)
     regressions = also(
@@ -181,7 +279,12 @@ def calls():
     )
     yield one("TwoTowerRegressor.get_params", t.regressor().get_params, deep=True)
     yield one("TwoTowerRegressor.check", t.regressor().check)
-    yield one("TwoTowerRegressor.plain", lambda: vars(t.regressor().plain()))
+    yield one("TwoTowerRegressor.for_fit", lambda: vars(t.regressor().for_fit(24, True)))
+    yield one(
+        "TwoTowerRegressor.serving_temperature",
+        t.regressor().serving_temperature,
+        is_regression=True,
+    )
     yield one("TwoTowerRegressor.forget", t.regressor().forget)
     model = t.regressor().fit(t.log)
     context = (t.context, features(width=True, single=True))
@@ -206,6 +309,8 @@ def calls():
         action_context=items,
     )
     whole, few = features(width=True), also(features(width=True), {"no rows": t.items[:0]})
+    yield from _bilinear(one)
+    yield from _constant(one)
     yield one(
         "SklearnRewardModel",
         opl.SklearnRewardModel,

@@ -141,6 +141,27 @@ def calls():
         calibration=(t.calibration, calibration),
         ax=(None, ax_kind()),
     )
+    chosen = opl.select({"uniform": opl.uniform()}, t.log, estimator="ips").table
+    candidates = thing(
+        {
+            "an empty frame": pd.DataFrame(),
+            "another frame": t.frame,
+            "a column": chosen["difference"],
+            "without bounds": chosen.drop(columns="lower_bound"),
+            "a frame of text": chosen.astype(str),
+            "negative errors": chosen.assign(std_error=-1.0),
+            "no rows": chosen[:0],
+            "the class": pd.DataFrame,
+            "by name": {"a": chosen},
+        },
+        {"without a word on who is eligible": chosen.drop(columns="eligible")},
+    )
+    yield one(
+        "plot_candidates",
+        drawn(opl.plot_candidates),
+        table=(chosen, candidates),
+        ax=(None, ax_kind()),
+    )
     watched = by_name_kind(
         {
             **frames,

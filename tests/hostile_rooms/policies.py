@@ -116,6 +116,7 @@ def calls():
         hidden=((2,), widths_kind()),
         dim_embedding=(2, count()),
         random_state=(0, optional(seed())),
+        dim_linear=(2, count(least=0)),
     )
     yield one(
         "TwoTower.forward",

@@ -11,9 +11,11 @@ from .kinds import (
     CONFIDENCE,
     FRACTION,
     NOT_NEGATIVE,
+    POSITIVE,
     PROGRESS,
     all_half,
     answers,
+    ax_kind,
     call_of,
     callback_kind,
     estimator_kind,
@@ -145,6 +147,48 @@ def calls():
         max_weight=(8.0, optional(number((0, -1, 0.5)))),
         progress=False,
     )
+
+    def learned(**given):
+        shown = ["difference", "std_error", "lower_bound"]
+        return opl.learn(progress=False, **given).table[shown]
+
+    yield one(
+        "learn",
+        learned,
+        feedback=(t.log, log_kind()),
+        candidates=({"a": t.policy}, optional(candidate_kind())),
+        estimator=("snips", also(estimator_kind(), {"one without an error": "dm"})),
+        confidence=(0.5, CONFIDENCE),
+        n_folds=(2, count(least=2, most=12)),
+        min_ess=(0.0, NOT_NEGATIVE),
+        min_rewards=(0.0, NOT_NEGATIVE),
+        budget=(100.0, optional(POSITIVE)),
+        random_state=(0, seed()),
+    )
+    yield one(
+        "learn with a reward model",
+        learned,
+        feedback=t.log,
+        candidates={"a": t.policy},
+        min_ess=0,
+        reward_model=(Fits(all_half), optional(unfitted_model())),
+    )
+    yield one(
+        "learn with a bar",
+        lambda progress: opl.learn(t.log, {"a": t.policy}, estimator="ips", progress=progress).best,
+        progress=(False, PROGRESS),
+    )
+    found = opl.learn(t.log, {"a": t.policy}, estimator="ips", progress=False)
+
+    def drawn(ax):
+        import matplotlib.pyplot as plt
+
+        try:
+            found.plot(ax)
+        finally:
+            plt.close("all")
+
+    yield one("Learned.plot", drawn, ax=(None, ax_kind()))
 
     def choose(log):
         return opl.select({"a": opl.uniform()}, log, estimator="ips")

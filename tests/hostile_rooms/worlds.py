@@ -16,6 +16,7 @@ from hostile import (
     number,
     optional,
     seed,
+    thing,
 )
 
 import opl_lib as opl
@@ -44,6 +45,7 @@ def calls():
         random_state=(0, seed()),
         scale=(0.5, POSITIVE),
         unexplained=(0.5, number((-0.1, 1.5))),
+        click_rate=(0.5, optional(number((0, 1, -0.1, 1.5)))),
     )
     yield one("SyntheticWorld.with_new_items", t.world.with_new_items, n_new=(2, count()))
     yield one(
@@ -207,10 +209,33 @@ def calls():
         yield one(f"{name}.__call__", getattr(opl, name)(), context=context, action_context=items)
     yield one("uniform", lambda: opl.uniform()(t.context, t.items))
     yield one(
-        "uniform.__call__",
-        opl.uniform(),
-        context=(t.context, _counted()),
-        action_context=(t.items, also(_counted(), {"no rows": t.items[:0]})),
+        "zipf",
+        lambda exponent: opl.zipf(exponent)(t.context, t.items),
+        exponent=(0.5, number((-0.1, 10.5))),
+    )
+    for name in ("uniform", "zipf"):
+        yield one(
+            f"{name}.__call__",
+            getattr(opl, name)(),
+            context=(t.context, _counted()),
+            action_context=(t.items, also(_counted(), {"no rows": t.items[:0]})),
+        )
+    yield one(
+        "stale_greedy",
+        lambda **given: opl.stale_greedy(**given)(t.world.eval_context, t.world.action_context),
+        world=(t.world, thing({"the class": opl.SyntheticWorld, "another world": Coupons()})),
+        epsilon=(0.5, number((-0.1, 1.5))),
+        noise=(0.5, number((-0.1, 1001))),
+        random_state=(0, seed()),
+    )
+    yield one(
+        "stale_greedy.__call__",
+        opl.stale_greedy(t.world),
+        context=(t.world.eval_context, features(width=True)),
+        action_context=(
+            t.world.action_context,
+            also(features(), {"no rows": t.items[:0], "an item less": t.items[:-1]}),
+        ),
     )
     yield one(
         "softmax",

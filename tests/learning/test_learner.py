@@ -112,7 +112,8 @@ def test_default_reward_model_is_trained_for_as_long_as_the_learner(small_log):
     learner = make_learner("dr", reward_model=None, epochs=4, batch_size=30, learning_rate=0.5)
     for model in learner.fit(small_log).reward_model_.models:
         assert (model.epochs, model.batch_size) == (4, 30)
-        assert model.learning_rate == 1e-3
+        assert model.learning_rate is None
+        assert model.for_fit(small_log.n_rounds, is_regression=True).learning_rate == 1e-3
         assert model.progress is False
 
 

@@ -194,7 +194,6 @@ ABOUT = {
     "class by name": (lambda: get_objective(Callable), "got the class Callable"),
     "array by name": (lambda: get_objective(np.zeros(2)), "objective must be one of"),
     "method by name": (lambda: opl.OffPolicyLearner(str.lower), "function must be a formula"),
-    "auto": (lambda: opl.OffPolicyLearner("auto"), "objective must be one of"),
 }
 
 

@@ -26,12 +26,16 @@ def made(seed=0, **settings):
     return opl.TwoTowerPolicy(opl.TwoTower.mlp(**SETTINGS | settings, random_state=seed), 0.5)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+@pytest.fixture(scope="module", params=[0, 5], ids=["layers alone", "a linear layer beside"])
+def whole(tmp_path_factory, request):
     """The bytes of a file as `save` writes it."""
     path = tmp_path_factory.mktemp("whole") / "policy.pt"
-    made().save(path)
+    made(dim_linear=request.param).save(path)
     return path.read_bytes()
+
+
+def made_of(whole):
+    return made(dim_linear=read(whole)["mlp"].get("dim_linear", 0))
 
 
 def read(content):
@@ -69,7 +73,7 @@ def cut(whole, rng):
 
 
 def overwritten(whole, rng):
-    for place in rng.integers(len(whole) - 64, size=30):
+    for place in rng.integers(len(whole) - 64, size=35):
         noise = rng.integers(256, size=64, dtype=np.uint8).tobytes()
         yield f"noise at {place}", whole[:place] + noise + whole[place + 64 :]
     yield "another policy behind", whole + written(read(whole) | {"temperature": 2.0})
@@ -216,7 +220,7 @@ KINDS = {  # and at least how many files of each
 def test_a_damaged_file_is_refused_with_its_path_or_is_the_same_policy(
     damage, n_files, whole, tmp_path
 ):
-    right, path, refused, same = made(), tmp_path / "of Monday.pt", 0, 0
+    right, path, refused, same = made_of(whole), tmp_path / "of Monday.pt", 0, 0
     expected = right.towers.state_dict()
     for what, content in damage(whole, np.random.default_rng(0)):
         path.write_bytes(content)
@@ -271,17 +275,28 @@ def test_a_message_says_what_is_wrong(change, message, whole, tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(value, whole, tmp_path):
-    policy, path = made(), tmp_path / "policy"
+    policy, path = made_of(whole), tmp_path / "policy"
+    name = list(policy.towers.state_dict())[-1]
     with torch.no_grad():
-        policy.towers.action_tower[2].bias[1] = value
-    with pytest.raises(ValueError, match=r"action_tower\.2\.bias has weights that are not finite"):
+        policy.towers.state_dict()[name][1] = value
+    with pytest.raises(ValueError, match=rf"{name} has weights that are not finite"):
         policy.save(path)
     assert not path.exists()
     path.write_bytes(signed(read(whole) | {"weights": policy.towers.state_dict()}))
-    with pytest.raises(ValueError, match=r"policy cannot be used: towers: action_tower\.2\.bias"):
+    with pytest.raises(ValueError, match=rf"policy cannot be used: towers: {name}"):
         opl.TwoTowerPolicy.load(path)
     with pytest.raises(ValueError, match="weights that are not finite"):
         opl.TwoTowerPolicy(policy.towers)
+
+
+def test_a_linear_layer_beside_is_loaded_by_its_settings(tmp_path):
+    policy = made(dim_linear=3)
+    policy.save(tmp_path / "policy")
+    loaded = opl.TwoTowerPolicy.load(tmp_path / "policy")
+    assert loaded.towers.mlp_settings == policy.towers.mlp_settings
+    np.testing.assert_array_equal(
+        loaded.predict_proba(CONTEXT, ITEMS), policy.predict_proba(CONTEXT, ITEMS)
+    )
 
 
 # ---- what is no file

@@ -43,6 +43,41 @@ def test_mlp_without_hidden_layers_is_linear():
     assert [type(layer).__name__ for layer in model.context_tower] == ["Linear"]
 
 
+def test_a_linear_layer_beside_comes_first_in_the_embeddings():
+    settings = {"hidden": (4,), "dim_embedding": 2, "random_state": 0}
+    beside = opl.TwoTower.mlp(3, 2, **settings, dim_linear=5)
+    alone = opl.TwoTower.mlp(3, 2, **settings)
+    assert "dim_linear" not in alone.mlp_settings
+    assert beside.mlp_settings == {**alone.mlp_settings, "dim_linear": 5}
+    for side, width in (("context_tower", 3), ("action_tower", 2)):
+        features = torch.randn(6, width)
+        tower, layers = getattr(beside, side), getattr(alone, side)
+        embedded = tower(features)
+        assert embedded.shape == (6, 5 + 2)
+        assert torch.equal(embedded[:, 5:], layers(features))  # the same initial weights
+        assert torch.equal(embedded[:, :5], tower[0](features))
+    assert beside(torch.zeros(4, 3), torch.zeros(6, 2)).shape == (4, 6)
+    with pytest.raises(ValueError, match="context must be a tensor of shape"):
+        beside(torch.zeros(4, 2), torch.zeros(6, 2))
+    policy = opl.TwoTowerPolicy(beside)
+    with pytest.raises(ValueError, match="context has 2 features, but this policy was made for 3"):
+        policy.scores(np.zeros((4, 2)), np.zeros((6, 2)))
+
+
+@pytest.mark.parametrize("dim_linear", [-1, 0.5, True, None, "2"])
+def test_the_width_of_a_linear_layer_beside_is_a_count(dim_linear):
+    with pytest.raises(ValueError, match="dim_linear must be an integer of at least 0; got"):
+        opl.TwoTower.mlp(3, 2, dim_linear=dim_linear)
+
+
+def test_towers_with_a_linear_layer_beside_learn(small_log):
+    towers = opl.TwoTower.mlp(3, 2, (4,), 2, random_state=0, dim_linear=np.int64(3))
+    learner = opl.OffPolicyLearner("ips", towers=towers, epochs=2, progress=False).fit(small_log)
+    before, after = towers.state_dict(), learner.policy_.towers.state_dict()
+    assert before.keys() == after.keys()
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_default_mlp_is_that_of_the_article():
     settings = opl.TwoTower.mlp(50, 50).mlp_settings
     assert (settings["hidden"], settings["dim_embedding"]) == ([100, 100, 100], 100)

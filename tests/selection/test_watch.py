@@ -231,7 +231,8 @@ def test_propensity_overfitting_is_found_on_the_training_rounds():
     watch = opl.Watch(fresh, train=lucky, estimator="ips")
     message = (
         r"^after epoch 1, propensity overfitting: .* the estimate rose from 0\.5 to 1\.35 while "
-        r"the mean weight went to 2\.4\d .*standard error 0\.02.* opl\.snips"
+        r"the mean weight went to 2\.4\d .*standard error 0\.02"
+        r".* a regression .*opl\.snips.*opl\.dros"
     )
     with pytest.warns(opl.PolicyWarning, match=message) as caught:
         run(watch, EVERYWHERE, seeking, seeking)
@@ -318,7 +319,10 @@ def test_mass_that_moves_to_items_never_logged_is_found(four):
 def test_a_collapse_is_found_where_the_log_shows_more(log):
     constant = [[0.02, 0.96, 0.02]] * 2
     watch = opl.Watch(log)
-    message = r"^after epoch 2, the policy shows 1\.2 effective items, while the log shows 2\.9"
+    message = (
+        r"^after epoch 2, the policy shows 1\.2 effective items, while the log shows 2\.9.*"
+        r"Cure: a regression .*opl\.dros.*opl\.baseline_ips"
+    )
     with pytest.warns(opl.PolicyWarning, match=message) as caught:
         run(watch, EVERYWHERE, GOOD, constant, constant)
     assert len(caught) == 1

@@ -11,6 +11,7 @@ CONTEXT = np.array([[1.0, 0.0], [0.0, 2.0]])
 ITEMS = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.25]])
 POLICIES = [
     opl.uniform(),
+    opl.zipf(1.0),
     opl.epsilon_greedy(0.3),
     opl.epsilon_greedy_as_published(0.3),
     opl.softmax(0.5),
@@ -31,6 +32,19 @@ def test_uniform_by_hand():
 
 def test_uniform_needs_no_common_width():
     assert opl.uniform()(np.ones((2, 5)), np.ones((4, 3))).shape == (2, 4)
+
+
+def test_zipf_by_hand():
+    np.testing.assert_allclose(opl.zipf(1)(CONTEXT, ITEMS), [[6 / 11, 3 / 11, 2 / 11]] * 2)
+    np.testing.assert_allclose(opl.zipf(2.0)(CONTEXT, ITEMS), [[36 / 49, 9 / 49, 4 / 49]] * 2)
+    assert opl.zipf(0)(np.ones((2, 5)), ITEMS).tolist() == opl.uniform()(CONTEXT, ITEMS).tolist()
+    assert (opl.zipf(10)(np.ones((1, 2)), np.ones((100_000, 1))) > 0).all()
+
+
+@pytest.mark.parametrize("exponent", [-0.1, 10.1, float("nan"), None, "1"])
+def test_an_exponent_out_of_range_is_rejected(exponent):
+    with pytest.raises(ValueError, match=f"exponent must be .* at most 10; got {exponent!r}"):
+        opl.zipf(exponent)
 
 
 def test_epsilon_greedy_by_hand():
@@ -76,7 +90,7 @@ def test_the_best_item_has_the_probability_that_the_book_reports(policy, n_actio
     np.testing.assert_array_equal(largest.round(digits), best)
 
 
-@pytest.mark.parametrize("policy", POLICIES[1:], ids=str)
+@pytest.mark.parametrize("policy", POLICIES[2:], ids=str)
 def test_inner_products_need_one_width(policy):
     with pytest.raises(
         ValueError, match="contexts have 4 features and items 3; give both the same"
@@ -152,7 +166,7 @@ def test_a_logging_policy_does_not_ask_for_numpys_error_state(policy):
         np.testing.assert_array_equal(policy(far, ITEMS), expected)
 
 
-@pytest.mark.parametrize("policy", POLICIES[1:], ids=str)
+@pytest.mark.parametrize("policy", POLICIES[2:], ids=str)
 def test_inner_products_that_overflow_are_an_error(policy):
     with pytest.raises(ValueError, match=r"inner products .* not finite, first in row 1, column"):
         policy(np.array([[1.0, 1.0], [1e308, 1e308]]), 100 * ITEMS + 100)

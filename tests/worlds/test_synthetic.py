@@ -11,6 +11,7 @@ from opl_lib.protocols import KnownWorld
 
 LOGGING_POLICIES = [
     opl.uniform(),
+    opl.zipf(1.0),
     opl.epsilon_greedy(0.3),
     opl.epsilon_greedy_as_published(0.1),
     opl.softmax(0.5),
@@ -119,25 +120,30 @@ def test_no_array_of_all_rows_and_items_is_made(small_chunks):
     assert max(rows_asked) == 3 and sum(rows_asked) == 50
 
 
-# ---- uniform logging of a large catalogue
+# ---- a large catalogue logged without regard to the context
 
 
-def test_uniform_logging_draws_the_same_rounds_without_probabilities_of_all_items():
-    """A function that returns uniform probabilities takes the long way, `uniform` the short one."""
+@pytest.mark.parametrize(("policy", "n_shown"), [(opl.uniform(), 900), (opl.zipf(), 500)], ids=str)
+def test_a_policy_without_context_draws_the_same_rounds_by_one_row_of_probabilities(
+    policy, n_shown
+):
+    """A function that returns its probabilities takes the long way, the policy the short one."""
 
     def long_way(context, action_context):
-        return np.full((len(context), len(action_context)), 1 / len(action_context))
+        return policy(context, action_context)
 
     size = {"n_actions": 997, "n_eval_contexts": 1}
-    short = make_world(**size, logging_policy=opl.uniform()).sample(3000, random_state=4)
+    short = make_world(**size, logging_policy=policy).sample(3000, random_state=4)
     long = make_world(**size, logging_policy=long_way).sample(3000, random_state=4)
     for name in ("context", "action", "reward", "pscore"):
         np.testing.assert_array_equal(getattr(short, name), getattr(long, name), err_msg=name)
-    assert len(np.unique(short.action)) > 900
+    assert len(np.unique(short.action)) > n_shown
 
 
-def test_a_log_under_uniform_logging_needs_no_array_of_rounds_by_items():
-    world = make_world(n_actions=200_000, dim_context=2, dim_action_context=2)
+@pytest.mark.parametrize("policy", [opl.uniform(), opl.zipf()], ids=str)
+def test_a_log_without_contexts_in_its_policy_needs_no_array_of_rounds_by_items(policy):
+    size = {"n_actions": 200_000, "dim_context": 2, "dim_action_context": 2}
+    world = make_world(**size, logging_policy=policy)
     for grown in (world, world.with_new_items(5)):
         tracemalloc.start()
         grown.sample(2000, random_state=0)
@@ -596,6 +602,7 @@ def test_repr_shows_how_to_make_the_world_again():
     assert repr(make_world(scale=0.5, unexplained=0.25).with_new_items(2)).endswith(
         "random_state=0, scale=0.5, unexplained=0.25).with_new_items(2)"
     )
+    assert repr(make_world(click_rate=0.02)).endswith("unexplained=0, click_rate=0.02)")
 
 
 # ---- worlds of one's own

@@ -1,0 +1,215 @@
+"""Products of context and item features: a ridge regression and a multinomial model, exactly.
+
+Both are bilinear forms ``x̃ᵀ M ã`` in standardised features x̃ and ã with a leading 1, and a bilinear
+form is two linear towers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from ..arrays import row_chunks, single_precision
+from ..logs.feedback import BanditFeedback
+
+# Beyond so many products, features are first compressed to their principal components.
+_MAX_PRODUCTS = 3_000
+# Up to so many, the penalty is judged on five folds; beyond, on one.
+_CHEAP_PRODUCTS = 800
+_N_FOLDS = 5
+_PENALTIES = np.geomspace(1e-3, 10, 9)  # of standardised products, per round
+# Of products of the context alone, as a share: they soak up what no choice of items can change.
+_CONTEXT_PENALTY = 0.03
+_LOGGING_PENALTY = 1e-3
+# The model of the logging policy sees so many probabilities a step at most, of at least so many
+# rounds.
+_MAX_CELLS = 2_000_000
+_MIN_ROUNDS = 500
+_STEPS = 40
+# Values of a column that differ by less than this share of their size are one value to a tower,
+# which computes in single precision; so do components with so small a share of the spread.
+_PRECISION = 3e-7
+_SMALLEST = 1e-30  # what it is divided by
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """From features to standardised ones with a leading 1: ``[1, f] @ matrix``."""
+
+    matrix: np.ndarray
+
+    @classmethod
+    def of(cls, name: str, features: np.ndarray, size: int) -> Self:
+        """By mean and standard deviation; at most `size` columns, the principal ones."""
+        largest = np.maximum(features.max(axis=0), -features.min(axis=0)).astype(np.float64)
+        if largest.max() > np.finfo(np.float32).max:
+            single_precision(name, features)  # which raises
+        mean = features.mean(axis=0, dtype=np.float64)
+        squares = [np.square(features[rows] - mean).sum(axis=0) for rows in _rows_of(features)]
+        scale = np.sqrt(np.sum(squares, axis=0) / len(features))
+        slope = np.diag(_inverse(scale, np.maximum(_PRECISION * largest, _SMALLEST)))
+        if len(slope) > size - 1:
+            axes, spread = _principal(features, mean, slope, max(size - 1, 1))
+            slope = slope @ axes * _inverse(spread, _PRECISION * spread.max())
+        matrix = np.zeros((1 + len(mean), 1 + slope.shape[1]))
+        matrix[0, 0], matrix[0, 1:], matrix[1:, 1:] = 1, -mean @ slope, slope
+        return cls(matrix)
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(n, width) -> (n, size)."""
+        return self.matrix[0] + features.astype(np.float64) @ self.matrix[1:]
+
+
+def _inverse(scale: np.ndarray, least: np.ndarray | float) -> np.ndarray:
+    """``1 / scale``, and 0 where that is not above `least`."""
+    varies = scale > least
+    return np.where(varies, 1 / np.where(varies, scale, 1), 0.0)
+
+
+def _principal(
+    features: np.ndarray, mean: np.ndarray, slope: np.ndarray, n_axes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of the largest spread of standardised features, (width, n_axes), and that."""
+    n, width = features.shape
+    if n < width:
+        _, sizes, axes = np.linalg.svd((features - mean) @ slope, full_matrices=False)
+        few = min(n, n_axes)
+        return axes[:few].T, sizes[:few] / np.sqrt(n)
+    gram = np.zeros((width, width))
+    for rows in _rows_of(features):
+        standard = (features[rows] - mean) @ slope
+        gram += standard.T @ standard
+    squares, axes = np.linalg.eigh(gram)
+    return axes[:, -n_axes:], np.sqrt(np.maximum(squares[-n_axes:], 0) / n)
+
+
+def _rows_of(features: np.ndarray) -> list[slice]:
+    """Slices of features that fit into memory in double precision: a file may hold them all."""
+    return row_chunks(*features.shape)
+
+
+@dataclass(frozen=True)
+class Products:
+    """How the contexts and items of a log become products."""
+
+    context: Encoding
+    item: Encoding
+
+    @classmethod
+    def of(cls, feedback: BanditFeedback) -> Self:
+        """By the features of a log."""
+        sizes = feedback.dim_context + 1, feedback.dim_action_context + 1
+        most = int(np.sqrt(_MAX_PRODUCTS))
+        if sizes[0] * sizes[1] > _MAX_PRODUCTS:
+            smaller = min(min(sizes), most)
+            sizes = min(sizes[0], _MAX_PRODUCTS // smaller), min(sizes[1], _MAX_PRODUCTS // smaller)
+            sizes = (sizes[0], smaller) if sizes[1] <= sizes[0] else (smaller, sizes[1])
+        return cls(
+            Encoding.of("context", feedback.context, sizes[0]),
+            Encoding.of("action_context", feedback.action_context, sizes[1]),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the matrix M of a bilinear form."""
+        return self.context.matrix.shape[1], self.item.matrix.shape[1]
+
+
+def ridge(feedback: BanditFeedback, products: Products, target: np.ndarray) -> np.ndarray:
+    """The matrix M whose ``x̃ᵀ M ã`` predicts a standardised target (n_rounds,) of logged items.
+
+    Hoerl and Kennard, Technometrics 1970. The penalty, an infinite one among those tried, is the
+    one whose predictions of units that it has not seen have the smallest error.
+    """
+    n_products = int(np.prod(products.shape))
+    fold = feedback.units.folds(min(_N_FOLDS, len(feedback.units)), random_state=0)
+    if fold.max() == 0:
+        return np.zeros(products.shape)
+    if n_products > _CHEAP_PRODUCTS:
+        fold = np.minimum(fold, 1)
+    n_judged = 1 if n_products > _CHEAP_PRODUCTS else fold.max() + 1
+    relative = np.ones(products.shape)
+    relative[:, 0] = _CONTEXT_PENALTY
+    penalties = np.outer(_PENALTIES, relative)
+    parts = [_moments(feedback, products, target, fold == k) for k in range(fold.max() + 1)]
+    gram, moment = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
+    losses = np.zeros(len(penalties) + 1)  # the last one is that of predicting nothing
+    for k in range(n_judged):
+        unseen_gram, unseen_moment = parts[k]
+        n_seen = np.sum(fold != k)
+        for number, penalty in enumerate(penalties):
+            m = _solve(gram - unseen_gram, moment - unseen_moment, penalty * n_seen)
+            losses[number] += m @ (unseen_gram @ m) - 2 * m @ unseen_moment
+    best = int(losses.argmin())
+    if best == len(penalties):
+        return np.zeros(products.shape)
+    return _solve(gram, moment, penalties[best] * feedback.n_rounds).reshape(products.shape)
+
+
+def _moments(
+    feedback: BanditFeedback, products: Products, target: np.ndarray, some: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``Fᵀ F`` and ``Fᵀ y`` of the products F of some rounds."""
+    n_products = int(np.prod(products.shape))
+    gram, moment = np.zeros((n_products, n_products)), np.zeros(n_products)
+    items, rows = products.item(feedback.action_context), np.flatnonzero(some)
+    for chunk in row_chunks(len(rows), n_products, max_elements=2**22):
+        these = rows[chunk]
+        x, a = products.context(feedback.context[these]), items[feedback.action[these]]
+        pairs = (x[:, :, None] * a[:, None, :]).reshape(len(these), n_products)
+        single = pairs.astype(np.float32)
+        gram += single.T @ single
+        moment += pairs.T @ target[these]
+    return gram, moment
+
+
+def _solve(gram: np.ndarray, moment: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+    from scipy.linalg import cho_factor, cho_solve
+
+    penalised = gram.copy()
+    penalised[np.diag_indices_from(penalised)] += penalty
+    return cho_solve(cho_factor(penalised, overwrite_a=True, check_finite=False), moment)
+
+
+def logging_model(feedback: BanditFeedback, products: Products) -> np.ndarray:
+    """The matrix M of a model ``softmax(x̃ᵀ M ã)`` of the policy that made a log.
+
+    The multinomial logit of McFadden 1974, by its penalised likelihood on as many rounds as are
+    quickly seen. Of uniform logging it is 0.
+    """
+    from scipy.optimize import minimize
+
+    n, n_actions = feedback.n_rounds, feedback.n_actions
+    if np.allclose(feedback.pscore, 1 / n_actions, rtol=1e-6, atol=0):
+        return np.zeros(products.shape)
+    n_seen = min(n, max(_MIN_ROUNDS, _MAX_CELLS // n_actions))
+    seen = np.random.default_rng(0).permutation(n)[:n_seen]
+    x, a = products.context(feedback.context[seen]), products.item(feedback.action_context)
+    action = feedback.action[seen]
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        m = flat.reshape(products.shape)
+        value, gradient = _LOGGING_PENALTY * np.square(m).sum(), 2 * _LOGGING_PENALTY * m
+        for some in row_chunks(n_seen, n_actions):
+            likelihood, slope = _likelihood(m, x[some], a, action[some])
+            value, gradient = value - likelihood / n_seen, gradient - slope / n_seen
+        return value, gradient.ravel()
+
+    start = np.zeros(products.shape).ravel()
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
+    return found.x.reshape(products.shape)
+
+
+def _likelihood(
+    m: np.ndarray, x: np.ndarray, a: np.ndarray, action: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The log-likelihood of logged items (n,) under ``softmax(x m aᵀ)``, and its gradient in m."""
+    logits = x @ m @ a.T
+    logits -= logits.max(axis=1, keepdims=True)
+    pi = np.exp(logits)
+    total = pi.sum(axis=1, keepdims=True)
+    pi /= total
+    likelihood = (logits[np.arange(len(x)), action] - np.log(total[:, 0])).sum()
+    return float(likelihood), x.T @ a[action] - x.T @ pi @ a

@@ -1,0 +1,183 @@
+"""Which of many candidates, and whether to serve it: from their terms alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..evaluation.forms import Sample
+from ..evaluation.terms import Terms
+from ..logs.feedback import BanditFeedback
+from ..logs.units import Units
+from ..objectives.regressions import mean_and_scale
+from .joint import critical_value
+from .judge import Judge
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SERVE, TEST, KEEP = "serve", "test", "keep"
+MIN_REWARDS = 5.0
+# Another candidate must beat the preferred one by so many standard errors.
+_CLEARLY = 2.0
+# Chance that an A/B test of the advised size sees a gain that is there.
+_POWER = 0.8
+_MOST_DEVIATIONS = 1e9  # that a gain is smaller than the rewards' deviation, in rounds of a test
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen candidate, the decision, and what they rest on; see `Learned`."""
+
+    best: str
+    decision: str
+    reasons: list[str]
+    table: pd.DataFrame
+    report: pd.DataFrame
+    not_eligible: dict[str, str]
+
+
+def shared_chance(n_folds: int) -> float:
+    """How much larger the error of pooled folds is than that of as many independent rounds.
+
+    What chance puts into a fold's rewards is in the estimate of that fold, and in the policies that
+    all others judge. So each pair of folds has its chance twice, and the variance of a sum over
+    K (K − 1) pairs that are alike in both orders is ``1 + (K − 1) / K`` times as large, where the
+    log has no signal; where it has, policies are alike whatever the chance, and it is less.
+    """
+    return math.sqrt(2 - 1 / n_folds)
+
+
+def choose(
+    judge: Judge,
+    terms: Mapping[str, Terms],
+    feedback: BanditFeedback,
+    min_rewards: float,
+    widen: Mapping[str, float],
+) -> Choice:
+    """Choose among candidates, the first of which is preferred; errors are widened by name."""
+    import pandas as pd
+
+    rows, why, gains = {}, {}, {}
+    for name, each in terms.items():
+        row, reason = judge.row(each)
+        row["ess_reward_change"] = each.ess_reward_change
+        if not reason and row["ess_reward_change"] < min_rewards:
+            reason = (
+                f"the effective {each.units.name}s of the change that carry a reward are "
+                f"{row['ess_reward_change']:.3g}, below min_rewards={min_rewards:g}: a longer log, "
+                "or one with more exploration, would have more"
+            )
+        row["std_error"] *= widen[name]
+        rows[name] = {**row, "eligible": not reason}
+        why[name] = reason
+        gains[name] = judge.gain(each)
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("candidate")
+    eligible = [name for name in table.index if table.eligible[name]]
+    bounds = _joint_bounds({name: gains[name] for name in eligible}, 1 - judge.confidence, widen)
+    table["lower_bound"] = pd.Series(bounds, dtype=float).reindex(table.index)
+    surely = [name for name in eligible if bounds[name] > 0]
+    best = _preferred({name: gains[name] for name in surely or eligible or gains})
+    hoped = _preferred(gains)
+    decision = SERVE if surely else TEST if table.difference[best] > 0 else KEEP
+    report = _widened(judge.report(terms[best], feedback), widen[best])
+    reasons = _reasons(decision, best, table, why, report, judge.confidence, feedback)
+    if decision == SERVE and hoped != best:
+        reasons.append(
+            f"{hoped!r} would be preferred (estimated gain {table.difference[hoped]:.3g}), but no "
+            "bound of it is above 0: test it against this one"
+        )
+    order = [best, *(name for name in table.index if name != best)]
+    reasons_not = {name: reason for name, reason in why.items() if reason}
+    return Choice(best, decision, reasons, table.loc[order], report, reasons_not)
+
+
+def _widened(report: pd.DataFrame, factor: float) -> pd.DataFrame:
+    """A report with wider intervals for what was learned."""
+    report, learned = report.copy(), ["policy", "difference"]
+    report.loc[learned, "std_error"] *= factor
+    for end in ("ci_lower", "ci_upper"):
+        value = report.loc[learned, "value"]
+        report.loc[learned, end] = value + factor * (report.loc[learned, end] - value)
+    return report
+
+
+def _joint_bounds(
+    gains: Mapping[str, Sample], tail: float, widen: Mapping[str, float]
+) -> dict[str, float]:
+    """Lower bounds that all hold together with probability ``1 − tail``."""
+    if not gains or min(len(gain.terms) for gain in gains.values()) < 2:
+        return dict.fromkeys(gains, -math.inf)
+    away = critical_value(np.stack([gain.terms for gain in gains.values()]), tail)
+    return {
+        name: gain.value - away * widen[name] * gain.standard_error for name, gain in gains.items()
+    }
+
+
+def _preferred(gains: Mapping[str, Sample]) -> str:
+    """The first candidate, unless others are clearly better: then the best of these."""
+    first, *others = gains
+    best, most = first, 0.0
+    for name in others:
+        apart = gains[name].terms - gains[first].terms
+        more = gains[name].value - gains[first].value
+        if more > most and more > _CLEARLY * Units(len(apart)).standard_error(apart):
+            best, most = name, more
+    return best
+
+
+def _reasons(
+    decision: str,
+    best: str,
+    table: pd.DataFrame,
+    why: Mapping[str, str],
+    report: pd.DataFrame,
+    confidence: float,
+    feedback: BanditFeedback,
+) -> list[str]:
+    """The decision in words."""
+    gain, logging = report.loc["difference"], report.value["logging"]
+    share = f", {gain.value / abs(logging):+.0%} of the logging policy's" if logging else ""
+    said = [f"its estimated gain is {gain.value:.3g} (standard error {gain.std_error:.2g}){share}"]
+    bound = table.lower_bound[best]
+    if decision == SERVE:
+        said.append(
+            f"with {confidence:.0%} confidence the gain is at least {bound:.2g}; the bounds of all "
+            f"{int(table.eligible.sum())} candidates that have one hold together"
+        )
+        return said
+    if decision == KEEP:
+        said.append(
+            f"{best!r} is not expected to be better than what runs now, and no other candidate "
+            "that can be judged is clearly better than it"
+        )
+    elif why[best]:
+        said.append(f"no bound can be believed: {why[best]}")
+    else:
+        said.append(
+            f"with {confidence:.0%} confidence no more can be said than that the gain is above "
+            f"{bound:.2g}: this log cannot tell it from none"
+        )
+    if decision == TEST:
+        n_arm = rounds_of_a_test(feedback.reward, gain.value, confidence)
+        said.append(
+            f"an A/B test of {n_arm:,} rounds an arm would see a gain of this size with "
+            f"probability {_POWER:.0%}"
+        )
+    return said
+
+
+def rounds_of_a_test(reward: np.ndarray, gain: float, confidence: float) -> int:
+    """Rounds an arm of an A/B test that sees a gain, at a one-sided confidence, four times of five.
+
+    ``2 σ² (z_confidence + z_power)² / gain²``, with the variance σ² of the logged rewards.
+    """
+    normal = NormalDist()
+    z = normal.inv_cdf(confidence) + normal.inv_cdf(_POWER)
+    _, deviation = mean_and_scale(reward.astype(np.float64))
+    return max(1, math.ceil(2 * min(z * deviation / float(gain), _MOST_DEVIATIONS) ** 2))
