@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from .cells import Cell
 from .estimation import LOGGED, EstimationCell
-from .learned import GRADED, DefaultsCell, LearnedCell
+from .learned import DefaultsCell, LearnedCell
 from .map import WORLDS, MapCell, map_cells
 from .rehearsal import REHEARSED, BoundsCell, RehearsalCell
 
@@ -180,7 +180,7 @@ EXPERIMENTS = {
     ),
     "learned": Experiment(
         "what the shortest lines earn, in worlds that chose nothing",
-        tuple(LearnedCell(world) for world in GRADED),
+        tuple(LearnedCell(world) for world in WORLDS),
         _MANY,
     ),
     "estimators": Experiment(

@@ -18,11 +18,6 @@ from opl_lib.worlds.base import World
 from .map import LOG_SEED, WORLDS
 
 LEANS = (0.0, 0.03, 0.1, 0.3)
-# Those in which `learn` is graded; the others have `DefaultsCell` alone.
-GRADED = (
-    *("uniform logging", "ε-greedy logging", "short log", "many items", "unexplained items"),
-    *("rare clicks", "Zipf logging"),
-)
 
 
 @dataclass(frozen=True)
