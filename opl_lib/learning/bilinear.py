@@ -42,7 +42,8 @@ class BilinearLearner:
     Parameters
     ----------
     lean : float, at least 0
-        How much the policy leans on the logging policy; 0 is the regression alone.
+        How much the policy leans on the logging policy; 0 is the regression alone, which is all
+        that a reward model needs: the logging policy is then not learned.
     temperature : float, at least 0
         Of `policy_`, in units of its scores, that is, of s; 0 is greedy.
 
@@ -111,7 +112,7 @@ class BilinearLearner:
         self._mean, scale = mean_and_scale(reward)
         self._unit = scale or 1.0
         self._q = ridge(feedback, products, (reward - self._mean) / self._unit)  # in that unit
-        self._logging = logging_model(feedback, products)
+        self._logging = logging_model(feedback, products) if self.lean > 0 else None
         self.spread_ = self._unit * self._spread(feedback)
         self.policy_ = self.near_logging(float(self.lean), float(self.temperature))
         return self
@@ -132,7 +133,8 @@ class BilinearLearner:
         Raises
         ------
         ValueError
-            If the learner is not fitted, or a number is out of range.
+            If the learner is not fitted, or was with a lean of 0 and this one is above, or a
+            number is out of range.
         """
         name, given = ("lean", lean) if temperature is None else ("temperature", temperature)
         _check_temperature(name, given)
@@ -143,12 +145,21 @@ class BilinearLearner:
         check_number("factor", factor, above=0)
         _check_lean(lean)
         self._fitted()
-        spread = self.spread_ / self._unit or 1.0
-        return self._towers(float(factor) * (self._q / spread + float(lean) * self._logging))
+        scores = self._q / (self.spread_ / self._unit or 1.0)
+        if self._logging is not None:
+            scores = scores + float(lean) * self._logging
+        elif lean > 0:
+            raise ValueError(
+                f"lean is {lean:g}, but this learner was fitted with lean=0, and so has no model of "
+                "the logging policy: fit it with a lean above 0."
+            )
+        return self._towers(float(factor) * scores)
 
     @property
     def policies_(self) -> dict[str, TwoTowerPolicy]:
-        """The ways in which this fit can be served, from greedy to near the logging policy."""
+        """Ways of serving this fit, from greedy to near the logging policy; one if lean is 0."""
+        if self._fitted()._logging is None:
+            return {"": self.policy_}
         near = {f"near logging, {lean:g}": self.near_logging(lean) for lean in LEANS}
         return {"": self.policy_, "regression": self.near_logging(0, 0)} | near
 
@@ -174,7 +185,7 @@ class BilinearLearner:
         return self._unit * (x @ self._q @ a.T) + self._mean
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the settings by name, as scikit-learn does (`deep` changes nothing)."""
+        """The settings by name, as in scikit-learn (`deep` changes nothing)."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def set_params(self, **params: Any) -> Self:

@@ -6,7 +6,9 @@ form is two linear towers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -132,37 +134,60 @@ def ridge(feedback: BanditFeedback, products: Products, target: np.ndarray) -> n
     n_judged = 1 if n_products > _CHEAP_PRODUCTS else fold.max() + 1
     relative = np.ones(products.shape)
     relative[:, 0] = _CONTEXT_PENALTY
-    penalties = np.outer(_PENALTIES, relative)
     parts = [_moments(feedback, products, target, fold == k) for k in range(fold.max() + 1)]
     gram, moment = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
-    losses = np.zeros(len(penalties) + 1)  # the last one is that of predicting nothing
-    for k in range(n_judged):
-        unseen_gram, unseen_moment = parts[k]
-        n_seen = np.sum(fold != k)
-        for number, penalty in enumerate(penalties):
-            m = _solve(gram - unseen_gram, moment - unseen_moment, penalty * n_seen)
-            losses[number] += m @ (unseen_gram @ m) - 2 * m @ unseen_moment
-    best = int(losses.argmin())
-    if best == len(penalties):
+
+    @cache
+    def loss(number: int) -> float:
+        total = 0.0
+        for k in range(n_judged):
+            unseen_gram, unseen_moment = parts[k]
+            penalty = _PENALTIES[number] * np.sum(fold != k) * relative.ravel()
+            m = _solve(gram - unseen_gram, moment - unseen_moment, penalty)
+            total += m @ (unseen_gram @ m) - 2 * m @ unseen_moment
+        return total
+
+    best = _lowest(loss, len(_PENALTIES))
+    if loss(best) >= 0:  # that of predicting nothing
         return np.zeros(products.shape)
-    return _solve(gram, moment, penalties[best] * feedback.n_rounds).reshape(products.shape)
+    penalty = _PENALTIES[best] * feedback.n_rounds * relative.ravel()
+    return _solve(gram, moment, penalty).reshape(products.shape)
+
+
+def _lowest(loss: Callable[[int], float], n: int) -> int:
+    """Where a loss of 0 to n − 1 that first falls and then rises is lowest, from the middle on."""
+    best = n // 2
+    for step in (1, -1):
+        while 0 <= best + step < n and loss(best + step) < loss(best):
+            best += step
+    return best
 
 
 def _moments(
     feedback: BanditFeedback, products: Products, target: np.ndarray, some: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``Fᵀ F`` and ``Fᵀ y`` of the products F of some rounds."""
-    n_products = int(np.prod(products.shape))
-    gram, moment = np.zeros((n_products, n_products)), np.zeros(n_products)
-    items, rows = products.item(feedback.action_context), np.flatnonzero(some)
-    for chunk in row_chunks(len(rows), n_products, max_elements=2**22):
-        these = rows[chunk]
-        x, a = products.context(feedback.context[these]), items[feedback.action[these]]
-        pairs = (x[:, :, None] * a[:, None, :]).reshape(len(these), n_products)
-        single = pairs.astype(np.float32)
-        gram += single.T @ single
-        moment += pairs.T @ target[these]
-    return gram, moment
+    """``Fᵀ F`` and ``Fᵀ y`` of the products F of some rounds.
+
+    Rounds of one item share their ã: ``Σ (x̃ x̃ᵀ) ⊗ (ã ãᵀ)`` is summed over the rounds of an item
+    first, and then over items.
+    """
+    d, d_item = products.shape
+    rows = np.flatnonzero(some)
+    rows = rows[np.argsort(feedback.action[rows], kind="stable")]
+    shown, first = np.unique(feedback.action[rows], return_index=True)
+    of_item = np.split(rows, first[1:])
+    items = products.item(feedback.action_context[shown])
+    gram, moment = np.zeros((d * d, d_item * d_item)), np.zeros((d, d_item))
+    for chunk in row_chunks(len(shown), d * d + d_item * d_item, max_elements=2**22):
+        a = items[chunk]
+        squares = np.empty((len(a), d, d))
+        for number, these in enumerate(of_item[chunk]):
+            x = products.context(feedback.context[these])
+            squares[number] = x.T @ x
+            moment += np.outer(target[these] @ x, a[number])
+        gram += squares.reshape(len(a), -1).T @ (a[:, :, None] * a[:, None, :]).reshape(len(a), -1)
+    pairs = gram.reshape(d, d, d_item, d_item).transpose(0, 2, 1, 3)
+    return pairs.reshape(d * d_item, d * d_item), moment.ravel()
 
 
 def _solve(gram: np.ndarray, moment: np.ndarray, penalty: np.ndarray) -> np.ndarray:

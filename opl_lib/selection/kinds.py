@@ -73,7 +73,7 @@ def _value_learner(feedback: BanditFeedback, random_state: int) -> OffPolicyLear
         learning_rate=1e-3,
         hidden=(50,),
         dim_embedding=20,
-        reward_model=BilinearLearner(),
+        reward_model=BilinearLearner(lean=0),
         progress=False,
         random_state=random_state,
     )
