@@ -150,7 +150,7 @@ class BilinearLearner:
             scores = scores + float(lean) * self._logging
         elif lean > 0:
             raise ValueError(
-                f"lean is {lean:g}, but this learner was fitted with lean=0, and so has no model of "
+                f"lean is {lean:g}, but this learner was fitted with lean=0, and has no model of "
                 "the logging policy: fit it with a lean above 0."
             )
         return self._towers(float(factor) * scores)
