@@ -24,12 +24,12 @@ _CATALOGUES = ("auto", "exact", "streamed", "sampled")
 class OffPolicyLearner(TwoTowerSettings):
     """Learn a two-tower policy from a log.
 
-    By default a regression that is hard to beat: a `BilinearLearner`, found exactly, beside two
-    towers that learn what that leaves while held-out rounds show a gain; served greedily.
+    By default a regression that is hard to beat: a `BilinearLearner`, which leans on the logging
+    policy and is found exactly, beside towers that learn what it leaves, if held-out rounds show a
+    gain; served greedily.
 
-    Features should be near unit scale: standardise them, with the mean and standard deviation of
-    the training log. The settings can be read, changed and cloned as scikit-learn's can; nested
-    settings and ``GridSearchCV``, which need an estimator of labels, cannot.
+    Features should be near unit scale: standardise them, by the training log. Settings can be read,
+    changed and cloned as scikit-learn's can; ``GridSearchCV`` needs an estimator of labels.
 
     Parameters
     ----------
@@ -46,13 +46,12 @@ class OffPolicyLearner(TwoTowerSettings):
     learning_rate : float, optional
         Of Adam. If not given, 1e-3 for regressions, and 1e-4 for others, which collapse if faster.
     weight_decay : float
-        L2 penalty of Adam; the article uses 1e-6. However small, it moves a weight that gets no
-        gradient, such as the table row of an item never logged, towards 0 by about
-        `learning_rate` a step.
+        L2 penalty of Adam; the article uses 1e-6. However small, it moves a weight without
+        gradient, as of an item never logged, towards 0 by about `learning_rate` a step.
     temperature : float, optional
-        Of the softmax policy, in training and in `policy_`. If not given, 1; but a regression is
-        served greedily, since a softmax of its predictions hides what it has learned. That of
-        ``"auto"`` is in units of `BilinearLearner`.
+        Of the softmax policy, in training and in `policy_`. If not given, 1; but 0 for regressions,
+        which are served greedily, since a softmax of their predictions hides what they learned.
+        That of ``"auto"`` is in units of `BilinearLearner`.
     hidden : sequence of int
         Hidden layers of each tower.
     dim_embedding : int
@@ -63,8 +62,9 @@ class OffPolicyLearner(TwoTowerSettings):
         called, so that a subclass with a `forward` of its own is refused.
     reward_model : reward model, optional
         The q̂ of ``"dr"``, ``"dm"`` and all others that need one: see `opl_lib.reward_models`. If
-        not given, two towers of the same shape, trained by regression for as many epochs. One that
+        not given, two towers of the same shape and epochs, trained by regression. One that
         `cross_fit` made of the very log is used as it is: several learners can share it.
+        ``"auto"`` takes none.
     n_folds : int
         Folds in which q̂ is cross-fitted; 1 fits and uses it on the same rows.
     catalogue : {"auto", "exact", "streamed", "sampled"}
@@ -145,6 +145,8 @@ class OffPolicyLearner(TwoTowerSettings):
         super().check()
         if not isinstance(self.reward_model, CrossFittedRewardModel | None):
             check_reward_model(self.reward_model)
+        if self.objective == "auto" and self.reward_model is not None:
+            raise ValueError("'auto' has no use for a reward_model: pass objective='dr', say.")
         check_choice("catalogue", self.catalogue, _CATALOGUES)
         for name in ("n_folds", "n_sampled"):
             check_number(name, getattr(self, name), Integral, least=1)
@@ -172,13 +174,7 @@ class OffPolicyLearner(TwoTowerSettings):
         return self
 
     def default_reward_model(self) -> TwoTowerRegressor:
-        """The reward model that is used if none is given: see `reward_model`.
-
-        Returns
-        -------
-        TwoTowerRegressor
-            Not fitted.
-        """
+        """The reward model, a `TwoTowerRegressor`, that is used if none is given."""
         names = ("epochs", "batch_size", "hidden", "dim_embedding", "progress", "random_state")
         return TwoTowerRegressor(**{name: getattr(self, name) for name in names})
 

@@ -44,8 +44,9 @@ class TwoTowerSettings:
 
     def check(self) -> None:
         """Raise ValueError or TypeError at the first setting that is out of range."""
-        if not (isinstance(self.objective, str) and self.objective == "auto"):
-            get_objective(self.objective)
+        is_regression = isinstance(self.objective, str) and self.objective == "auto"
+        if not is_regression:
+            is_regression = isinstance(get_objective(self.objective), Regression)
         for name in ("epochs", "batch_size", "dim_embedding"):
             if name != "epochs" or self.epochs is not None:
                 check_number(name, getattr(self, name), Integral, least=1)
@@ -59,15 +60,19 @@ class TwoTowerSettings:
             check_number("learning_rate", self.learning_rate, above=0)
         check_number("weight_decay", self.weight_decay, least=0)
         if self.temperature is not None:
-            check_number("temperature", self.temperature, above=0)
-            check_number(
-                *("temperature", self.temperature), least=MIN_TEMPERATURE, most=1 / MIN_TEMPERATURE
-            )
+            self._check_temperature(is_regression)
         check_flag("shuffle", self.shuffle)
         if self.progress is not None:
             check_flag("progress", self.progress)
         if self.towers is not None:
             check_towers(self.towers)
+
+    def _check_temperature(self, is_regression: bool) -> None:
+        check_number("temperature", self.temperature, least=0)
+        if self.temperature or not is_regression:
+            check_number(
+                *("temperature", self.temperature), least=MIN_TEMPERATURE, most=1 / MIN_TEMPERATURE
+            )
 
     def for_fit(self, n_rounds: int, is_regression: bool) -> SettledSettings:
         """These settings with what was not given, in numbers of Python's.
@@ -83,8 +88,7 @@ class TwoTowerSettings:
             values["epochs"] = max(_MIN_EPOCHS, math.ceil(_MIN_UPDATES / n_batches))
         if values["learning_rate"] is None:
             values["learning_rate"] = REGRESSION_RATE if is_regression else VALUE_RATE
-        if values["temperature"] is None:
-            values["temperature"] = 1.0
+        values["temperature"] = values["temperature"] or 1.0
         return SettledSettings(**values)
 
     def serving_temperature(self, is_regression: bool) -> float:

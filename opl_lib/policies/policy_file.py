@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..files import write_atomically
-from .towers import TwoTower, check_towers, mlp_widths
+from .towers import SideBySide, TwoTower, check_towers, mlp_widths
 
 _Policy = TypeVar("_Policy")
 
@@ -59,9 +59,11 @@ def read_policy(
             raise _damaged(path, "its weights are not those of its settings")
         towers = TwoTower.mlp(**mlp, random_state=0)
     else:
-        if _shapes(towers.state_dict()) != _shapes(weights):
+        of_file, towers = _shapes(weights), copy.deepcopy(towers)
+        if _shapes(towers.state_dict()) != of_file:
+            towers = _beside_linear(towers, weights)
+        if _shapes(towers.state_dict()) != of_file:
             raise ValueError(f"{path} holds the weights of other towers than these.")
-        towers = copy.deepcopy(towers)
     towers.load_state_dict(weights)
     try:
         return make(towers, content["temperature"])
@@ -175,6 +177,17 @@ def _fit_together(mlp: dict[str, Any], weights: dict[str, Tensor]) -> bool:
             expected[f"{tower}.{name}.bias"] = (width_out,)
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     return shapes == expected and all(w.dtype == torch.float32 for w in weights.values())
+
+
+def _beside_linear(towers: TwoTower, weights: dict[str, Tensor]) -> TwoTower:
+    """Towers beside linear ones, as the learner makes them by default, if a file holds such."""
+    sides = []
+    for name in ("context_tower", "action_tower"):
+        first = weights.get(f"{name}.0.weight")
+        if first is None or first.ndim != 2:
+            return towers
+        sides.append(SideBySide([nn.Linear(*reversed(first.shape)), getattr(towers, name)]))
+    return TwoTower(*sides)
 
 
 def _shapes(weights: dict[str, Any]) -> dict[str, Any]:

@@ -213,7 +213,8 @@ class TwoTowerPolicy:
         path : str or Path
         towers : TwoTower, optional
             Towers of the same architecture; needed only if they are not those of `TwoTower.mlp`.
-            It is copied, not changed.
+            It is copied, not changed. Of the learner's default these are the towers that it was
+            given; the linear ones beside them are in the file.
 
         Returns
         -------

@@ -255,15 +255,17 @@ def calls():
         but(objective_kind(), "a reward model"),
         {"one of a policy": "ips", "a function": lambda scores, batch: scores.sum()},
     )
+    # a regression may be served greedily
+    settings = _settings() | {"temperature": (0.5, optional(number((-0.1, 1e-310))))}
     yield one(
-        "TwoTowerRegressor", opl.TwoTowerRegressor, objective=("auto", regressions), **_settings()
+        "TwoTowerRegressor", opl.TwoTowerRegressor, objective=("auto", regressions), **settings
     )
-    yield one("TwoTowerRegressor.set_params", t.regressor().set_params, **_settings())
+    yield one("TwoTowerRegressor.set_params", t.regressor().set_params, **settings)
     yield one(
         "TwoTowerRegressor.fit after an assignment",
         assigned_to_regressor,
         objective=("auto", regressions),
-        **_settings(),
+        **settings,
     )
     yield one(
         "TwoTowerRegressor.fit",

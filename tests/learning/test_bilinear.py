@@ -173,6 +173,21 @@ def test_near_logging_tilts_the_logging_model(lean, shown_by_softmax, of_softmax
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
+def test_without_a_lean_the_logging_policy_is_not_learned(
+    shown_by_softmax, of_softmax, monkeypatch
+):
+    monkeypatch.setattr("opl_lib.learning.bilinear.logging_model", None)
+    plain = opl.BilinearLearner(lean=0).fit(shown_by_softmax)
+    given = shown_by_softmax.context, shown_by_softmax.action_context
+    assert plain.policies_.keys() == {""}
+    np.testing.assert_array_equal(
+        plain.policy_.scores(*given), of_softmax.near_logging(0, 0).scores(*given)
+    )
+    np.testing.assert_array_equal(plain.predict_reward(*given), of_softmax.predict_reward(*given))
+    with pytest.raises(ValueError, match=r"lean is 0.3, but .* fit it with a lean above 0"):
+        plain.near_logging(0.3)
+
+
 def test_chunks_give_the_same_model(small_chunks, shown_by_softmax):
     log = shown_by_softmax[0][:200]
     learner = opl.BilinearLearner().fit(log)

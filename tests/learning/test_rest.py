@@ -295,10 +295,13 @@ def test_towers_of_ones_own_learn_the_rest(tmp_path):
     found.policy_.save(tmp_path / "own.pt")
     with pytest.raises(ValueError, match="towers of your own: pass an untrained copy"):
         opl.TwoTowerPolicy.load(tmp_path / "own.pt")
-    again = opl.TwoTowerPolicy.load(tmp_path / "own.pt", copy.deepcopy(found.policy_.towers))
-    np.testing.assert_array_equal(
-        again.scores(log.context, ITEMS), found.policy_.scores(log.context, ITEMS)
-    )
+    for given in (custom_towers(), copy.deepcopy(found.policy_.towers)):
+        again = opl.TwoTowerPolicy.load(tmp_path / "own.pt", given)
+        np.testing.assert_array_equal(
+            again.scores(log.context, ITEMS), found.policy_.scores(log.context, ITEMS)
+        )
+    with pytest.raises(ValueError, match="holds the weights of other towers than these"):
+        opl.TwoTowerPolicy.load(tmp_path / "own.pt", opl.TwoTower.mlp(3, 2, hidden=(5,)))
 
 
 def test_towers_of_an_earlier_fit_may_be_gone_on_with(log, fitted, tmp_path):

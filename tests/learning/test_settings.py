@@ -55,8 +55,8 @@ BAD_SETTINGS = [
     ({"learning_rate": float("inf")}, "learning_rate must be a finite number above 0; got inf"),
     ({"learning_rate": "fast"}, "learning_rate must be a finite number above 0; got 'fast'"),
     ({"weight_decay": -1e-6}, "weight_decay must be a finite number of at least 0; got -1e-06"),
-    ({"temperature": 0}, "temperature must be a finite number above 0; got 0"),
-    ({"temperature": -1}, "temperature must be a finite number above 0; got -1"),
+    ({"objective": "ips", "temperature": 0}, "temperature must be a finite number of at least 1e-"),
+    ({"temperature": -1}, "temperature must be a finite number of at least 0; got -1"),
     ({"random_state": -1}, "random_state must be an integer of at least 0; got -1"),
     ({"random_state": None}, "random_state must be an integer of at least 0; got None"),
 ]
@@ -314,3 +314,24 @@ def test_so_is_a_prediction_of_a_reward_model(small_log):
 
     with pytest.raises(ValueError, match="reward model returned is too large for single precision"):
         make_learner("dr", reward_model=Huge()).fit(small_log)
+
+
+@pytest.mark.parametrize("objective", ["auto", "regression", "squared_error"])
+def test_a_regression_may_be_told_to_be_served_greedily(objective, small_log):
+    settings = {"epochs": 2, "hidden": (4,), "dim_embedding": 4, "progress": False}
+    untold, told = (
+        opl.OffPolicyLearner(objective, temperature=temperature, **settings).fit(small_log).policy_
+        for temperature in (None, 0)
+    )
+    assert told.temperature == untold.temperature == 0
+    given = small_log.context, small_log.action_context
+    np.testing.assert_array_equal(told.scores(*given), untold.scores(*given))
+
+
+def test_a_reward_model_that_would_not_be_used_is_refused():
+    with pytest.raises(ValueError, match="'auto' has no use for a reward_model: pass objective="):
+        opl.OffPolicyLearner(reward_model=opl.BilinearLearner())
+    learner = opl.OffPolicyLearner("dr", reward_model=opl.BilinearLearner())
+    with pytest.raises(ValueError, match="'auto' has no use"):
+        learner.set_params(objective="auto")
+    assert learner.objective == "dr"
