@@ -186,7 +186,8 @@ def _beside_linear(towers: TwoTower, weights: dict[str, Tensor]) -> TwoTower:
         first = weights.get(f"{name}.0.weight")
         if first is None or first.ndim != 2:
             return towers
-        sides.append(SideBySide([nn.Linear(*reversed(first.shape)), getattr(towers, name)]))
+        linear = nn.Linear(first.shape[1], first.shape[0])
+        sides.append(SideBySide([linear, getattr(towers, name)]))
     return TwoTower(*sides)
 
 
