@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -10,18 +11,20 @@ from ..checks import MAX_SEED, check_flag, check_number, check_seed, plain_arith
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..progress import progress_bar
 from ..protocols import KnownWorld, takes
+from .choice import SERVE
 from .judge import LOGGING
+from .learned import Learned
 from .select import Selection
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_CHOOSE = "a function from a log to a Selection, such as lambda log: opl.select(candidates, log)"
+_CHOOSE = "a function from a log to a Selection or a Learned, such as opl.learn"
 
 
 @plain_arithmetic
 def rehearse(
-    choose: Callable[[BanditFeedback], Selection],
+    choose: Callable[[BanditFeedback], Selection | Learned],
     world: KnownWorld,
     n_rounds: int,
     n_logs: int = 100,
@@ -33,7 +36,8 @@ def rehearse(
     Parameters
     ----------
     choose : callable
-        From a log to a `Selection`, such as ``lambda log: opl.select(candidates, log)``.
+        From a log to a `Selection`, such as ``lambda log: opl.select(candidates, log)``, or to what
+        `learn` found, such as ``opl.learn``.
     world : SyntheticWorld or DigitsWorld
         Where the true values are known: anything with ``sample(n_rounds, random_state)``,
         ``policy_value(policy)`` and ``logging_policy``.
@@ -49,8 +53,9 @@ def rehearse(
     Returns
     -------
     pandas.DataFrame
-        One row a log. ``best``: what was chosen; ``difference``: its true ``V(π) − V(π_0)``;
-        ``reported``, ``ci_lower``, ``ci_upper``: what the report part said of it. ``naive``: the
+        One row a log. ``best``: what was chosen, of `learn` the logging policy unless it decides to
+        serve; ``difference``: its true ``V(π) − V(π_0)``; ``reported``, ``ci_lower``, ``ci_upper``:
+        what the report said of it, NaN where `learn` keeps the logging policy. ``naive``: the
         candidate with the largest estimate on the selection part, the logging policy included;
         ``naive_difference``: its true difference; ``naive_estimate``: what was estimated, on the
         rows that chose it. ``(table.difference < 0).mean()`` is the rate of policies worse than
@@ -87,30 +92,32 @@ def rehearse(
             seed = (int(random_state) + k) % (MAX_SEED + 1)
             log = world.sample(n_rounds, random_state=seed)
             check_feedback(log, "what sample of the world returned")
-            selection = choose(log)
-            if not isinstance(selection, Selection):
-                raise TypeError(f"choose must be {_CHOOSE}; it returned {selection!r}.")
-            rows.append(outcome(selection, world, logging_value))
+            found = choose(log)
+            if not isinstance(found, Selection | Learned):
+                raise TypeError(f"choose must be {_CHOOSE}; it returned {found!r}.")
+            rows.append(outcome(found, world, logging_value))
             bar.update()
     return pd.DataFrame(rows)
 
 
-def outcome(selection: Selection, world: KnownWorld, logging_value: float) -> dict[str, Any]:
+def outcome(found: Selection | Learned, world: KnownWorld, logging_value: float) -> dict[str, Any]:
     """What was chosen, what it is truly worth, and what was said of it: a row of `rehearse`."""
-
-    naive = str(selection.table.difference.idxmax())
+    estimates = {LOGGING: 0.0} | found.table.difference.to_dict()
+    naive = max(estimates, key=lambda name: estimates[name])
+    best, reported = found.best, found.report.loc["difference"]
+    if isinstance(found, Learned) and found.decision != SERVE:
+        best, reported = LOGGING, reported * math.nan
     gain = {LOGGING: 0.0} | {
-        name: world.policy_value(selection.policies[name]) - logging_value
-        for name in {selection.best, naive} - {LOGGING}
+        name: world.policy_value(found.policies[name]) - logging_value
+        for name in {best, naive} - {LOGGING}
     }
-    reported = selection.report.loc["difference"]
     return {
-        "best": selection.best,
-        "difference": gain[selection.best],
+        "best": best,
+        "difference": gain[best],
         "reported": reported.value,
         "ci_lower": reported.ci_lower,
         "ci_upper": reported.ci_upper,
         "naive": naive,
         "naive_difference": gain[naive],
-        "naive_estimate": selection.table.difference[naive],
+        "naive_estimate": estimates[naive],
     }

@@ -467,6 +467,26 @@ def test_a_rehearsal_counts_what_went_wrong(tiny_world):
     assert table.reported[7] == seed.report.value["difference"]
 
 
+@pytest.mark.parametrize("good", [True, False])
+def test_a_rehearsal_of_learn_counts_what_is_served(good, tiny_world):
+    pi, world = GOOD if good else BAD, TinyLogs(tiny_world)
+
+    def choose(log):
+        return opl.learn(log, {"it": table_policy(pi)}, estimator="ips", progress=False)
+
+    table = opl.rehearse(choose, world, n_rounds=400, n_logs=20)
+    served = table.best == "it"
+    expected = tiny_world.value(pi) - tiny_world.value(PI_0)
+    np.testing.assert_allclose(table.difference, np.where(served, expected, 0))
+    assert table.reported.isna().equals(~served)
+    found = [choose(world.sample(400, random_state=k)) for k in range(20)]
+    assert served.tolist() == [each.decision == "serve" for each in found]
+    assert served.mean() >= 0.4 if good else not served.any()
+    estimates = np.array([each.table.difference["it"] for each in found])
+    np.testing.assert_allclose(table.naive_estimate, np.maximum(estimates, 0))
+    assert table.naive.tolist() == ["it" if gain > 0 else "logging" for gain in estimates]
+
+
 def test_rehearsals_are_seeded_by_log(tiny_world):
     def choose(log):
         return opl.select({"good": table_policy(GOOD)}, log, estimator="ips")
