@@ -99,8 +99,9 @@ def learn(
     judge, so errors of what was learned are widened by ``sqrt(2 − 1 / n_folds)``, which is enough
     where the log has no signal. No interval knows what ``"clipped_dr"`` leaves to its reward model:
     where a policy differs from a good logging policy in rounds of weights above ``sqrt(n)``, its
-    estimate is too high by what is promised there; ``"dr"`` is not, and proves less. The policy that is returned has learned from the whole log: what is
-    bounded is the mean of its siblings, each learned from less.
+    estimate is too high by what is promised there; ``"dr"`` is not, and proves less. The policy
+    that is returned has learned from the whole log: what is bounded is the mean of its siblings,
+    each learned from less.
 
     References
     ----------
