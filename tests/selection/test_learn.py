@@ -541,3 +541,21 @@ def test_a_bar_counts_the_candidates(log, capsys):
     learn(log, {"a": TableLearner(), "b": table_policy(GOOD)}, progress=True)
     shown = capsys.readouterr().err
     assert "learn" in shown and "4/4" in shown
+
+
+def test_where_there_is_nothing_to_gain_serving_is_as_rare_as_stated():
+    n_logs, served = 120, 0
+    items = np.random.default_rng(0).normal(size=(5, 4))
+    candidates = {"bilinear": opl.BilinearLearner(), "constant item": opl.ConstantItemLearner()}
+    for seed in range(n_logs):
+        rng = np.random.default_rng(seed)
+        log = opl.BanditFeedback(
+            context=rng.normal(size=(400, 3)),
+            action=rng.integers(5, size=400),
+            reward=rng.binomial(1, 0.5, size=400),
+            pscore=np.full(400, 0.2),
+            action_context=items,
+        )
+        found = opl.learn(log, candidates, progress=False, random_state=seed)
+        served += found.decision == "serve"
+    assert served / n_logs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / n_logs)
