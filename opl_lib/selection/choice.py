@@ -27,6 +27,11 @@ MIN_REWARDS = 5.0
 _CLEARLY = 2.0
 # Chance that an A/B test of the advised size sees a gain that is there.
 _POWER = 0.8
+# How much larger errors of what was learned are than those of independent rounds. What chance puts
+# into a fold's rewards is in its estimate, and in the policies that all others judge. Where a log
+# has no signal, and policies follow chance in proportion, each pair of folds has its chance twice,
+# and errors are sqrt(2) as large; greedy policies follow it less, and a signal leaves it less room.
+SHARED_CHANCE = 1.15
 _MOST_DEVIATIONS = 1e9  # that a gain is smaller than the rewards' deviation, in rounds of a test
 
 
@@ -40,17 +45,6 @@ class Choice:
     table: pd.DataFrame
     report: pd.DataFrame
     not_eligible: dict[str, str]
-
-
-def shared_chance(n_folds: int) -> float:
-    """How much larger the error of pooled folds is than that of as many independent rounds.
-
-    What chance puts into a fold's rewards is in the estimate of that fold, and in the policies that
-    all others judge. So each pair of folds has its chance twice, and the variance of a sum over
-    K (K − 1) pairs that are alike in both orders is ``1 + (K − 1) / K`` times as large, where the
-    log has no signal; where it has, policies are alike whatever the chance, and it is less.
-    """
-    return math.sqrt(2 - 1 / n_folds)
 
 
 def choose(

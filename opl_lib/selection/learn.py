@@ -15,7 +15,7 @@ from ..logs.units import Units
 from ..progress import progress_bar
 from ..protocols import Learner, PolicyLike, RewardModel, check_reward_model
 from .candidates import check_candidates
-from .choice import MIN_REWARDS, Choice, choose, shared_chance
+from .choice import MIN_REWARDS, SHARED_CHANCE, Choice, choose
 from .judge import MIN_ESS, Judge
 from .kinds import default_candidates
 from .learned import Learned
@@ -96,12 +96,12 @@ def learn(
     The bounds hold together by the joint distribution of the estimates, which knows that candidates
     are alike, where Bonferroni's correction does not. Rounds are judged by policies that have not
     seen them. But chance that is in one fold has also taught the policies that the other folds
-    judge, so errors of what was learned are widened by ``sqrt(2 − 1 / n_folds)``, which is enough
-    where the log has no signal. No interval knows what ``"clipped_dr"`` leaves to its reward model:
-    where a policy differs from a good logging policy in rounds of weights above ``sqrt(n)``, its
-    estimate is too high by what is promised there; ``"dr"`` is not, and proves less. The policy
-    that is returned has learned from the whole log: what is bounded is the mean of its siblings,
-    each learned from less.
+    judge, so errors of what was learned are widened, by a factor that was measured: theory only
+    says that it lies between 1 and ``sqrt(2)``. No interval knows what ``"clipped_dr"`` leaves to
+    its reward model: where a policy differs from a good logging policy in rounds of weights above
+    ``sqrt(n)``, its estimate is too high by what is promised there; ``"dr"`` is not, and proves
+    less. The policy that is returned has learned from the whole log: what is bounded is the mean of
+    its siblings, each learned from less.
 
     References
     ----------
@@ -143,8 +143,9 @@ def learn(
             candidates, feedback, fold, judge.estimator, reward_model, end, bar.update
         )
         given = {id(candidate) for candidate in candidates.values()}
-        wide = shared_chance(int(n_folds))
-        widen = {name: 1.0 if id(each) in given else wide for name, each in policies.items()}
+        widen = {
+            name: 1.0 if id(each) in given else SHARED_CHANCE for name, each in policies.items()
+        }
         choice: Choice = choose(judge, terms, feedback, min_rewards, widen)
         bar.update()
     return Learned(
