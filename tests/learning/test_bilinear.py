@@ -177,8 +177,9 @@ def test_without_a_lean_the_logging_policy_is_not_learned(
     shown_by_softmax, of_softmax, monkeypatch
 ):
     monkeypatch.setattr("opl_lib.learning.bilinear.logging_model", None)
-    plain = opl.BilinearLearner(lean=0).fit(shown_by_softmax)
-    given = shown_by_softmax.context, shown_by_softmax.action_context
+    log, _ = shown_by_softmax
+    plain = opl.BilinearLearner(lean=0).fit(log)
+    given = log.context, log.action_context
     assert plain.policies_.keys() == {""}
     np.testing.assert_array_equal(
         plain.policy_.scores(*given), of_softmax.near_logging(0, 0).scores(*given)
