@@ -12,6 +12,7 @@ from .learning.learner import OffPolicyLearner, fit_many
 from .learning.regressor import TwoTowerRegressor
 from .learning.reward_models import FittedRewardModel, SklearnRewardModel
 from .logs.clusters import with_clusters
+from .logs.eligible import Eligible
 from .logs.feedback import BanditFeedback
 from .logs.open_bandit import load_open_bandit
 from .logs.propensities import PropensityEstimate, estimate_propensities
@@ -59,6 +60,7 @@ __all__ = [
     "CrossFittedRewardModel",
     "DigitsWorld",
     "EarlyStopping",
+    "Eligible",
     "Estimator",
     "FittedRewardModel",
     "Form",

@@ -235,13 +235,17 @@ def _is_missing(value: Any) -> bool:
         return False
 
 
+def missing(array: np.ndarray) -> np.ndarray:
+    """Where there is None, NaN, NaT or pandas.NA."""
+    if array.dtype.kind != "O":
+        return array != array
+    return np.array([_is_missing(value) for value in array.flat], bool).reshape(array.shape)
+
+
 def first_missing(array: np.ndarray) -> int | None:
-    """The first row with None, NaN, NaT or pandas.NA."""
-    if array.dtype.kind == "O":
-        missing = np.array([_is_missing(value) for value in array.flat]).reshape(array.shape)
-    else:
-        missing = array != array
-    return first(missing)[0] if missing.any() else None
+    """The first row with something missing."""
+    where_missing = missing(array)
+    return first(where_missing)[0] if where_missing.any() else None
 
 
 def _shortly(value: Any) -> str:

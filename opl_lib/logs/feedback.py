@@ -50,11 +50,15 @@ class BanditFeedback(Rounds):
     cluster_pscore : array of shape (n_rounds,), optional
         The probability in [pscore, 1] of an item of this item's cluster; for the objectives `mips`,
         `offcem` and `potec`.
+    eligible : Eligible or boolean array of shape (n_rounds, n_actions), optional
+        What could be shown in each round; all items, if not given. Whatever sums over items,
+        learning and evaluation, then sums over these.
 
     Raises
     ------
     ValueError
-        If a shape, a range or a value is wrong. The message names argument, row and cure.
+        If a shape, a range or a value is wrong, or an item was shown that was not eligible. The
+        message names argument, row and cure.
 
     Examples
     --------
@@ -72,7 +76,7 @@ class BanditFeedback(Rounds):
     """
 
     def __repr__(self) -> str:
-        extras = [name for name in OPTIONAL if getattr(self, name) is not None]
+        extras = [name for name in (*OPTIONAL, "eligible") if getattr(self, name) is not None]
         widths = f"{self.dim_context} context features, {self.dim_action_context} item features"
         return (
             f"BanditFeedback({self.n_rounds:,} rounds, {self.n_actions:,} items, "
@@ -95,6 +99,7 @@ class BanditFeedback(Rounds):
         position: str | None = None,
         user_id: str | None = None,
         timestamp: str | None = None,
+        eligible: Any = None,
     ) -> BanditFeedback:
         """Make a log from a data frame (pandas, polars, or any with ``frame[name].to_numpy()``).
 
@@ -113,9 +118,12 @@ class BanditFeedback(Rounds):
         item_id : str, optional
             Column of `items` that identifies an item; required if `items` is a data frame.
         item_features : list of str, optional
-            Numeric columns of `items`; all but `item_id` if not given.
+            Numeric columns of `items`; all but `item_id`, and dates, if not given.
         position, user_id, timestamp : str, optional
             Columns for the optional parts of the log.
+        eligible : pair of str, or as in BanditFeedback; optional
+            Two date columns of `items`: from when on, and before when, each could be shown; empty
+            where it always was or still is. They are compared with `timestamp`.
 
         Returns
         -------
@@ -143,13 +151,15 @@ class BanditFeedback(Rounds):
         array([1, 0])
         """
         readers.check_frame("frame", frame)
-        optional = {"position": position, "user_id": user_id, "timestamp": timestamp}
+        names = {"position": position, "user_id": user_id, "timestamp": timestamp}
+        optional = readers.optional_columns(frame, names)
         return cls(
             context=readers.frame_matrix(frame, context, "context"),
             reward=readers.numeric_frame_column(frame, reward, "reward"),
             pscore=readers.numeric_frame_column(frame, pscore, "pscore"),
-            **readers.item_columns(frame, action, items, item_id, item_features),
-            **readers.optional_columns(frame, optional),
+            eligible=readers.on_offer(eligible, items, optional.get("timestamp")),
+            **readers.item_columns(frame, action, items, item_id, item_features, eligible),
+            **optional,
         )
 
     @classmethod
@@ -162,7 +172,8 @@ class BanditFeedback(Rounds):
         ----------
         bandit_feedback : mapping
             With keys ``context``, ``action``, ``reward``, ``pscore``, ``action_context`` and
-            optionally ``position``. Other keys, such as the oracle ``expected_reward``, are left.
+            optionally ``position``, and ``eligible``, which obp itself does not know. Other keys,
+            such as the oracle ``expected_reward``, are left.
         action_context : array of shape (n_actions, dim_action_context), optional
             Item features in place of the dictionary's; ``np.eye(n_actions)`` for that of
             ``MultiClassToBanditReduction``, which has none.
@@ -177,7 +188,8 @@ class BanditFeedback(Rounds):
         """Return the dictionary that ``obp.ope.OffPolicyEvaluation`` takes."""
         sizes = ("n_rounds", "n_actions")
         arrays = ("context", "action_context", "action", "position", "reward", "pscore")
-        return {name: getattr(self, name) for name in (*sizes, *arrays)}
+        mask = {} if self.eligible is None else {"eligible": self.eligible.mask()}
+        return {name: getattr(self, name) for name in (*sizes, *arrays)} | mask
 
     def support_report(self, policy: PolicyLike | np.ndarray | None = None) -> SupportReport:
         """Say how well this log can speak about a policy, before anything is learned from it.

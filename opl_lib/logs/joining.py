@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .eligible import Eligible
 from .identity import MAX_EXACT, example, kind_of
 
 
@@ -35,7 +36,7 @@ def check_logs(logs: Any, kind: Any) -> list[Any]:
     return logs
 
 
-def join(name: str, columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
+def join(name: str, columns: Sequence[Any]) -> Any:
     """One column of several logs; None if no log has it."""
     present = [column for column in columns if column is not None]
     if not present:
@@ -43,6 +44,8 @@ def join(name: str, columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
     if len(present) < len(columns):
         missing = next(number for number, column in enumerate(columns) if column is None)
         raise ValueError(f"log {missing} has no {name} but others have; add or drop it.")
+    if name == "eligible":
+        return Eligible.concatenate(present)
     return (
         _join_labels(name, present) if name in ("user_id", "timestamp") else np.concatenate(present)
     )

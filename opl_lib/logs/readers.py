@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_array, feature_matrix, first, where, why_no_number
+from .eligible import Eligible
 from .identity import example, identities, kind_of
 from .joining import concatenated
 
@@ -105,6 +106,7 @@ def item_columns(
     items: Any,
     item_id: str | None,
     item_features: Sequence[str] | None,
+    eligible: Any = None,
 ) -> dict[str, Any]:
     """The logged items as row numbers of the item features, and these."""
     logged = frame_column(frame, action, "action")
@@ -123,11 +125,35 @@ def item_columns(
         )
     ids = frame_column(items, item_id, "item_id of items")
     if item_features is None:
-        item_features = [name for name in items.columns if name != item_id]
+        but = [item_id, *(eligible if _names_dates(eligible) else ())]
+        item_features = [name for name in items.columns if name not in but]
     return {
         "action": item_row_numbers(logged, ids),
         "action_context": frame_matrix(items, item_features, "item_features", " of items"),
     }
+
+
+def on_offer(eligible: Any, items: Any, timestamp: np.ndarray | None) -> Any:
+    """The eligible items by two date columns of the items' table; what else is passed, itself."""
+    if not _names_dates(eligible):
+        return eligible
+    if isinstance(items, type) or not hasattr(items, "columns"):
+        raise ValueError(
+            f"eligible={tuple(eligible)!r} names columns of items, but items is no data frame. "
+            "Pass one, or a boolean mask of shape (n_rounds, n_actions)."
+        )
+    if timestamp is None:
+        raise ValueError(
+            f"eligible={tuple(eligible)!r} are dates of items: say with timestamp=… which column "
+            "has those of the rounds."
+        )
+    start, end = (frame_column(items, name, "eligible, of items") for name in eligible)
+    return Eligible.of_dates(timestamp, start, end)
+
+
+def _names_dates(eligible: Any) -> bool:
+    pair = isinstance(eligible, tuple | list) and len(eligible) == 2
+    return pair and all(isinstance(name, str) for name in eligible)
 
 
 def item_row_numbers(logged: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -186,7 +212,7 @@ def obp_columns(
             f"obtain_batch_bandit_feedback(); got {type(bandit_feedback).__name__}."
         )
     required = ("context", "action", "reward", "pscore", "action_context")
-    columns = {key: bandit_feedback.get(key) for key in (*required, "position")}
+    columns = {key: bandit_feedback.get(key) for key in (*required, "position", "eligible")}
     if action_context is not None:
         columns["action_context"] = action_context
     missing = [key for key in required if columns[key] is None]

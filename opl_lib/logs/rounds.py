@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 
 from ..arrays import (
-    check_rows,
     feature_matrix,
     integers,
     numbers,
@@ -20,9 +19,11 @@ from ..arrays import (
     row_numbers,
 )
 from ..checks import check_seed, plain_arithmetic
+from .eligible import Eligible
 from .identity import labels, times
 from .joining import check_logs, join
 from .units import Units
+from .values import check_on_offer, check_values
 
 
 def _contexts(name: str, values: Any) -> np.ndarray:
@@ -47,12 +48,6 @@ _COLUMNS: dict[str, Callable[[str, Any], np.ndarray]] = {
     "cluster_pscore": _probabilities,
 }
 OPTIONAL = ("position", "user_id", "timestamp", "cluster_pscore")
-_NO_PROBABILITY = (
-    "A logging policy that can never show the logged item cannot be reweighted (was epsilon = 0?); "
-    "above 1 is no probability (a weight, or another column?)."
-)
-_TINY = float(np.finfo(np.float64).tiny)  # 1 / p is finite from here on
-_TOO_SMALL = "Is it a product of many probabilities? Log that of the item alone, or drop the round."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,6 +63,7 @@ class Rounds:
     user_id: np.ndarray | None = None
     timestamp: np.ndarray | None = None
     cluster_pscore: np.ndarray | None = None
+    eligible: Eligible | None = None
 
     @plain_arithmetic
     def __post_init__(self) -> None:
@@ -84,7 +80,10 @@ class Rounds:
                 continue
             set_column(name, read_only(check(name, getattr(self, name))))
         self._check_lengths()
-        self._check_values()
+        check_values(self)
+        if self.eligible is not None:
+            set_column("eligible", Eligible.of(self.eligible, self.n_rounds, self.n_actions))
+            check_on_offer(self.action, self.eligible)
 
     def _check_lengths(self) -> None:
         n_rounds = len(self.context)
@@ -95,36 +94,6 @@ class Rounds:
                     f"{name} has {len(column)} rows but context has {n_rounds}: "
                     "every column needs one entry per round."
                 )
-
-    def _check_values(self) -> None:
-        check_rows(
-            "action",
-            self.action,
-            (self.action >= 0) & (self.action < self.n_actions),
-            f"in [0, {self.n_actions - 1}], a row number of action_context",
-            "Renumber the items, or pass the features of all of them.",
-        )
-        for name, p in (("pscore", self.pscore), ("cluster_pscore", self.cluster_pscore)):
-            if p is not None:
-                check_rows(name, p, (p > 0) & (p <= 1), "in (0, 1]", _NO_PROBABILITY)
-                check_rows(name, p, p >= _TINY, "such that 1 / p is finite", _TOO_SMALL)
-        if self.cluster_pscore is not None:
-            check_rows(
-                "cluster_pscore",
-                self.cluster_pscore,
-                self.cluster_pscore >= self.pscore * (1 - 1e-6),
-                "at least pscore, for the cluster holds the item",
-                "Sum the logging policy's probabilities over the cluster, or raise an estimate "
-                "with np.maximum(cluster_pscore, pscore).",
-            )
-        if self.position is not None:
-            check_rows(
-                "position",
-                self.position,
-                self.position >= 0,
-                "0 or more",
-                "Positions count from 0; leave position out if the log has no slots.",
-            )
 
     @property
     def n_rounds(self) -> int:
@@ -161,6 +130,8 @@ class Rounds:
         chosen: dict[str, Any] = {
             name: None if column is None else column[rows] for name, column in columns.items()
         }
+        if self.eligible is not None:
+            chosen["eligible"] = self.eligible[rows]
         return type(self)(**chosen, action_context=self.action_context)
 
     def __iter__(self) -> Iterator[Self]:
@@ -235,6 +206,7 @@ class Rounds:
         logs = check_logs(logs, cls)
         columns = {name: [getattr(log, name) for log in logs] for name in _COLUMNS}
         joined: Any = {name: join(name, column) for name, column in columns.items()}
+        joined["eligible"] = join("eligible", [log.eligible for log in logs])
         return cls(**joined, action_context=logs[0].action_context)
 
 
