@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from .arrays import numbers
+from .arrays import first, numbers
 
 Predict: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -115,12 +115,18 @@ def action_probabilities(
     action_context: np.ndarray,
     first_row: int = 0,
     n_rows: int | None = None,
+    eligible: np.ndarray | None = None,
 ) -> np.ndarray:
     """Ask any kind of policy for its probabilities, (n, n_actions), and check them.
 
-    The contexts may be a part of n_rows, from `first_row` on: errors name the row of these.
+    The contexts may be a part of n_rows, from `first_row` on: errors name the row of these. A
+    policy that takes a mask `eligible`, (n, n_actions), is asked among these items; of another,
+    what it gives to others is spread over them in proportion.
     """
-    returned = policy_function(policy)(context, action_context)
+    function, asked = policy_function(policy), {}
+    if eligible is not None and has_parameter(function, "eligible"):
+        asked["eligible"] = eligible
+    returned = function(context, action_context, **asked)
     pi = numbers("what the policy returned", returned, ndim=None, check_finite=False)
     shape = (len(context), len(action_context))
     if pi.shape != shape:
@@ -128,7 +134,33 @@ def action_probabilities(
             f"the policy returned shape {pi.shape}; expected (n, n_actions) = {shape}."
         )
     check_probabilities("the policy returned", pi, first_row, n_rows)
+    if eligible is None:
+        return pi
+    where = f"row {{row}} of the {n_rows or len(pi)} it was asked for"
+    if not asked:
+        return _restricted(pi, eligible, first_row, where)
+    if (wrong := (pi > 0) & ~eligible).any():
+        row, item = first(wrong)
+        raise ValueError(
+            f"the policy takes eligible=…, and returned {pi[row, item]:.3g} for item {item}, which "
+            f"is not eligible in {where.format(row=first_row + row)}. Give such items 0."
+        )
     return pi
+
+
+def _restricted(pi: np.ndarray, eligible: np.ndarray, first_row: int, where: str) -> np.ndarray:
+    """Probabilities given that the item is eligible."""
+    kept = np.where(eligible, pi, 0)
+    total = kept.sum(axis=1, keepdims=True)
+    if not (total > 0).all():
+        row = int(np.argmin(total[:, 0] > 0))
+        raise ValueError(
+            "the policy has no probability on the items that are eligible in "
+            f"{where.format(row=first_row + row)}, {int(eligible[row].sum()):,} of "
+            f"{eligible.shape[1]:,}. Let its function take eligible=…, a boolean mask of the "
+            "probabilities' shape, and choose among these items; or mix a little exploration in."
+        )
+    return kept / total
 
 
 def check_probabilities(
@@ -203,6 +235,14 @@ def takes(function: Callable[..., Any], n_arguments: int, *names: str) -> bool:
     except ValueError:  # it is compiled, and does not say
         return True
     return True
+
+
+def has_parameter(function: Callable[..., Any], parameter: str) -> bool:
+    """Whether a function has a parameter of this name; it does not if it cannot say."""
+    try:
+        return parameter in inspect.signature(function).parameters
+    except ValueError:  # it is compiled
+        return False
 
 
 def reward_predictions(

@@ -75,9 +75,8 @@ class Eligible:
     def _set(self, sets: np.ndarray, number: np.ndarray) -> Self:
         """Take what is known to be right: the sets as they are."""
         object.__setattr__(self, "sets", sets)  # the dataclass is frozen
-        object.__setattr__(
-            self, "number", read_only(number.astype(np.min_scalar_type(len(sets) - 1)))
-        )
+        number = number.astype(np.min_scalar_type(len(sets) - 1))
+        object.__setattr__(self, "number", read_only(number))
         return self
 
     def __repr__(self) -> str:
@@ -189,7 +188,9 @@ class Eligible:
         """The rounds of several, end to end."""
         distinct = cls.of_mask(np.concatenate([part.sets for part in parts]))
         start = np.cumsum([0, *(len(part.sets) for part in parts[:-1])])
-        number = [first + part.number.astype(np.int64) for first, part in zip(start, parts)]
+        number = [
+            first + part.number.astype(np.int64) for first, part in zip(start, parts, strict=True)
+        ]
         return object.__new__(cls)._set(distinct.sets, distinct.number[np.concatenate(number)])
 
     @property
@@ -201,6 +202,11 @@ class Eligible:
     def n_eligible(self) -> np.ndarray:
         """How many items could be shown in each round, (n_rounds,)."""
         return self.sets.sum(axis=1)[self.number]
+
+    @property
+    def n_offered(self) -> np.ndarray:
+        """In how many rounds each item could be shown, (n_actions,)."""
+        return np.bincount(self.number, minlength=len(self.sets)) @ self.sets
 
     def __len__(self) -> int:
         return len(self.number)
@@ -229,4 +235,23 @@ def boolean(name: str, values: Any, ndim: int | None) -> np.ndarray:
         )
     if ndim is not None and mask.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions; got shape {mask.shape}. {_CURE}")
+    return mask
+
+
+def eligible_mask(eligible: Any, n_rows: int, n_actions: int) -> np.ndarray:
+    """What a policy is passed, as a mask of shape (n_rows, n_actions); one row may be for all."""
+    if isinstance(eligible, Eligible):
+        return Eligible.of(eligible, n_rows, n_actions).mask()
+    mask = boolean("eligible", eligible, None)
+    if mask.shape not in ((n_actions,), (n_rows, n_actions)):
+        raise ValueError(
+            f"eligible has shape {mask.shape}; expected (n, n_actions) = {(n_rows, n_actions)}, or "
+            f"({n_actions},) for all rows alike."
+        )
+    mask = np.broadcast_to(mask, (n_rows, n_actions))
+    if not (offers := mask.any(axis=1)).all():
+        raise ValueError(
+            f"eligible: row {offers.argmin()} has no item that could be shown. Mark what is on "
+            "offer, or leave the row out."
+        )
     return mask

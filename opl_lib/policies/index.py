@@ -12,6 +12,7 @@ import torch
 
 from ..arrays import feature_matrix, first, row_chunks
 from ..checks import plain_arithmetic
+from ..logs.eligible import eligible_mask
 
 
 class ItemIndex:
@@ -74,7 +75,9 @@ class ItemIndex:
         """
         return inner_products(self, self._queries(queries))
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, eligible: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the best `k` items for each query, best first.
 
         Parameters
@@ -82,6 +85,9 @@ class ItemIndex:
         queries : array of shape (n, dim_embedding)
             Context embeddings.
         k : int in [1, n_actions]
+            At most as many as are eligible in every row.
+        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
+            The items to search among, for each query or for all.
 
         Returns
         -------
@@ -94,7 +100,7 @@ class ItemIndex:
         ValueError
             As `scores`, or if `k` is out of range.
         """
-        return best_items(self, self._queries(queries), k)
+        return best_items(self, self._queries(queries), k, eligible)
 
     def _queries(self, queries: Any) -> np.ndarray:
         queries = _floats("queries", queries)
@@ -127,22 +133,41 @@ def inner_products(
 
 @plain_arithmetic
 def best_items(
-    index: ItemIndex, queries: np.ndarray, k: int, name: str = "queries"
+    index: ItemIndex,
+    queries: np.ndarray,
+    k: int,
+    eligible: Any = None,
+    name: str = "queries",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best items for queries that are checked, and their scores; `name` is for messages."""
     n_queries, n_items = len(queries), len(index)
     if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k <= n_items:
         raise ValueError(f"k must be an integer in [1, {n_items}], the number of items; got {k!r}.")
+    if eligible is not None:
+        eligible = eligible_mask(eligible, n_queries, n_items)
+        _check_enough(eligible, k)
     items = np.empty((n_queries, k), dtype=np.int64)
     scores = np.empty((n_queries, k), dtype=np.result_type(queries, index.embeddings))
     for rows in row_chunks(n_queries, n_items):
         all_scores = inner_products(index, queries[rows], rows.start, name)
+        if eligible is not None:
+            all_scores[~eligible[rows]] = -np.inf
         kth_best = np.partition(all_scores, -k, axis=1)[:, -k, None]
         for row, candidates in enumerate(all_scores >= kth_best):
             found = np.flatnonzero(candidates)
             order = found[np.argsort(-all_scores[row, found], kind="stable")][:k]
             items[rows.start + row], scores[rows.start + row] = order, all_scores[row, order]
     return items, scores
+
+
+def _check_enough(eligible: np.ndarray, k: int) -> None:
+    n_eligible = eligible.sum(axis=1)
+    if (few := n_eligible < k).any():
+        row = int(few.argmax())
+        raise ValueError(
+            f"k={k} items are asked for, but row {row} of eligible has {n_eligible[row]}: ask for "
+            "fewer, or mark more."
+        )
 
 
 @contextmanager

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..arrays import feature_matrix, integers, read_only
 from ..checks import plain_arithmetic
 from ..logs.clusters import check_clusters
+from ..logs.eligible import eligible_mask
 from ..protocols import (
     HasTemperature,
     PolicyLike,
@@ -58,7 +60,9 @@ class TwoStagePolicy:
         object.__setattr__(self, "cluster", read_only(integers("cluster", self.cluster)))
 
     @plain_arithmetic
-    def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def predict_proba(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         """Probabilities of all items, above 0 for one item a cluster.
 
         Parameters
@@ -66,6 +70,8 @@ class TwoStagePolicy:
         context : array of shape (n, dim_context)
         action_context : array of shape (n_actions, dim_action_context)
             The items that `cluster` is for.
+        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
+            Items that may be shown: both stages choose among them.
 
         Returns
         -------
@@ -82,8 +88,12 @@ class TwoStagePolicy:
         if len(feature_matrix("action_context", action_context)) == 0:
             raise ValueError("action_context has no rows: there is no item to show.")
         cluster = check_clusters(self.cluster, len(action_context))
-        pi = action_probabilities(self.policy, context, action_context)
+        if eligible is not None:
+            eligible = eligible_mask(eligible, len(context), len(action_context))
+        pi = action_probabilities(self.policy, context, action_context, eligible=eligible)
         q_hat = reward_predictions(self.reward_model, context, action_context)
+        if eligible is not None:
+            q_hat = np.where(eligible, q_hat, -np.inf)
         two_stages, rows = np.zeros_like(pi), np.arange(len(pi))
         for label in np.unique(cluster):
             items = np.flatnonzero(cluster == label)

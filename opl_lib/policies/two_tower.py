@@ -14,6 +14,7 @@ from torch import Tensor
 from ..arrays import row_chunks
 from ..checks import MIN_TEMPERATURE, check_number, check_seed, plain_arithmetic
 from ..files import as_path
+from ..logs.eligible import eligible_mask
 from .encode import embed, embed_queries, single_features
 from .index import ItemIndex, best_items, inner_products
 from .policy_file import read_policy, write_policy
@@ -92,13 +93,17 @@ class TwoTowerPolicy:
         served._encoded = (action_context, self._index(action_context))
         return served
 
-    def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def predict_proba(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         """Probabilities of all items.
 
         Parameters
         ----------
         context : array of shape (n, dim_context)
         action_context : array of shape (n_actions, dim_action_context)
+        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
+            Items that may be shown, in each row or in all; others get probability 0.
 
         Returns
         -------
@@ -106,6 +111,8 @@ class TwoTowerPolicy:
             Rows sum to 1.
         """
         scores = self._scores(context, action_context)
+        if eligible is not None:
+            scores[~eligible_mask(eligible, *scores.shape)] = -np.inf
         if self.temperature == 0:
             pi = np.zeros(scores.shape)
             pi[np.arange(len(pi)), scores.argmax(axis=1)] = 1
@@ -116,11 +123,15 @@ class TwoTowerPolicy:
         """Inner products ``<u(x), v(a)>``, without the temperature: (n, n_actions)."""
         return self._scores(context, action_context)
 
-    def greedy(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def greedy(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         """The item with the largest inner product for each context: integer array of shape (n,)."""
-        return self.top_k(context, action_context, k=1)[:, 0]
+        return self.top_k(context, action_context, 1, eligible)[:, 0]
 
-    def top_k(self, context: np.ndarray, action_context: np.ndarray, k: int) -> np.ndarray:
+    def top_k(
+        self, context: np.ndarray, action_context: np.ndarray, k: int, eligible: Any = None
+    ) -> np.ndarray:
         """The `k` items with the largest inner products, best first.
 
         Parameters
@@ -128,17 +139,24 @@ class TwoTowerPolicy:
         context : array of shape (n, dim_context)
         action_context : array of shape (n_actions, dim_action_context)
         k : int in [1, n_actions]
+            At most as many as are eligible.
+        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
+            Items that may be shown, in each row or in all.
 
         Returns
         -------
         integer array of shape (n, k)
         """
         queries, index = self._embedded(context, action_context)
-        return best_items(index, queries, k, "context")[0]
+        return best_items(index, queries, k, eligible, "context")[0]
 
     @plain_arithmetic
     def sample(
-        self, context: np.ndarray, action_context: np.ndarray, random_state: int | None = None
+        self,
+        context: np.ndarray,
+        action_context: np.ndarray,
+        random_state: int | None = None,
+        eligible: Any = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw one item for each context, and say with which probability: what to show and to log.
 
@@ -153,6 +171,8 @@ class TwoTowerPolicy:
             For serving, leave it out: every call draws anew. A number repeats the draw, as a test
             or an experiment needs; given the same one at every request, all requests share the
             same noise, and what is shown is no longer random.
+        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
+            Items that may be shown, in each row or in all.
 
         Returns
         -------
@@ -163,9 +183,13 @@ class TwoTowerPolicy:
         check_seed(random_state, optional=True)
         context, rng = single_features("context", context), np.random.default_rng(random_state)
         served = self.for_items(action_context)
+        if eligible is not None:
+            eligible = eligible_mask(eligible, len(context), len(action_context))
         action, pscore = np.empty(len(context), dtype=np.int64), np.ones(len(context))
         for rows in row_chunks(len(context), len(action_context)):
             scores = served._scores(context[rows], action_context, rows.start)
+            if eligible is not None:
+                scores[~eligible[rows]] = -np.inf
             if self.temperature == 0:
                 action[rows] = scores.argmax(axis=1)
                 continue
@@ -182,9 +206,11 @@ class TwoTowerPolicy:
         """Item embeddings ``v(a)``, a copy: (n_actions, d_a) -> (n_actions, dim_embedding)."""
         return self._index(action_context).embeddings.copy()
 
-    def to_obp(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def to_obp(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         """Probabilities in the shape of ``obp``'s `action_dist`: (n, n_actions, 1)."""
-        return self.predict_proba(context, action_context)[:, :, np.newaxis]
+        return self.predict_proba(context, action_context, eligible)[:, :, np.newaxis]
 
     def save(self, path: str | Path) -> None:
         """Write weights and settings to a file, atomically; no code is pickled.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..arrays import feature_matrix, read_only, row_chunks
 from ..checks import check_seed, plain_arithmetic
+from ..logs.eligible import Eligible
 from ..logs.feedback import BanditFeedback
 from ..protocols import PolicyLike, action_probabilities, policy_function
 from .asked import check_count
@@ -17,8 +20,9 @@ class World(KnownRewards):
     """A world of items, contexts and rewards of 0 or 1 that draws logs and knows what is true.
 
     A subclass says how contexts are drawn, `draw_context`, and what the probability of a reward is,
-    `reward_probability`. It may also say who comes back, `users_of`, and give the probabilities of
-    some items without going through all, `reward_probability_of`.
+    `reward_probability`. It may also say who comes back, `users_of`; which items can be shown when,
+    `draw_eligible` in logs and `eval_eligible` in the contexts of evaluation; and give the
+    probabilities of some items without going through all, `reward_probability_of`.
 
     Parameters
     ----------
@@ -74,8 +78,17 @@ class World(KnownRewards):
         """May be written by a subclass: the `user_id` of a log; None where nobody comes back."""
         return None
 
+    def draw_eligible(self, n_rounds: int, rng: np.random.RandomState) -> Any:
+        """May be written by a subclass: what can be shown in each round of a log, as in `sample`.
+
+        None where all items always can.
+        """
+        return None
+
     @plain_arithmetic
-    def sample(self, n_rounds: int, random_state: int | None = None) -> BanditFeedback:
+    def sample(
+        self, n_rounds: int, random_state: int | None = None, eligible: Any = None
+    ) -> BanditFeedback:
         """Draw a log: contexts from the world, items from the logging policy, rewards from q.
 
         Parameters
@@ -84,6 +97,8 @@ class World(KnownRewards):
             Length of the log.
         random_state : int in [0, 2**32), optional
             Fixes this log. If not given, each call continues the world's own stream.
+        eligible : Eligible or boolean array of shape (n_rounds, n_actions), optional
+            What can be shown in each round. If not given, what `draw_eligible` says: all items.
 
         Returns
         -------
@@ -98,7 +113,10 @@ class World(KnownRewards):
                 f"draw_context returned shape {context.shape}; expected (n_rounds, dim_context) = "
                 f"{(n_rounds, self.dim_context)}."
             )
-        action, pscore = self._choose(context, rng.uniform(size=n_rounds))
+        eligible = self.draw_eligible(n_rounds, rng) if eligible is None else eligible
+        if eligible is not None:
+            eligible = Eligible.of(eligible, n_rounds, self.n_actions)
+        action, pscore = self._choose(context, rng.uniform(size=n_rounds), eligible)
         return BanditFeedback(
             context=context,
             action=action,
@@ -106,11 +124,14 @@ class World(KnownRewards):
             pscore=pscore,
             action_context=self.action_context,
             user_id=self.users_of(context),
+            eligible=eligible,
         )
 
-    def _choose(self, context: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _choose(
+        self, context: np.ndarray, uniforms: np.ndarray, eligible: Eligible | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Items that the logging policy shows, and how likely it was to show them."""
-        if ignores_context(self.logging_policy):
+        if eligible is None and ignores_context(self.logging_policy):
             # one row of probabilities is those of all: the same draws without (n, n_actions)
             pi_0 = action_probabilities(self.logging_policy, context[:1], self.action_context)[0]
             cdf = pi_0.cumsum()
@@ -118,7 +139,14 @@ class World(KnownRewards):
             return action, pi_0[action]
         action, pscore = np.empty(len(context), int), np.empty(len(context))
         for rows in row_chunks(len(context), self.n_actions):
-            pi_0 = action_probabilities(self.logging_policy, context[rows], self.action_context)
+            pi_0 = action_probabilities(
+                self.logging_policy,
+                context[rows],
+                self.action_context,
+                rows.start,
+                len(context),
+                None if eligible is None else eligible.mask(rows),
+            )
             action[rows] = _inverse_cdf(pi_0, uniforms[rows])
             pscore[rows] = pi_0[np.arange(len(pi_0)), action[rows]]
         return action, pscore

@@ -1,6 +1,7 @@
 """Logging policies: callables ``(context, action_context) -> probabilities``.
 
-Each returns probabilities of shape (n_rounds, n_actions), never logits.
+Each returns probabilities of shape (n_rounds, n_actions), never logits. Given a boolean mask of
+that shape, or of (n_actions,), as ``eligible=…``, each shows these items only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 
 from ..arrays import feature_matrix, first, where
 from ..checks import MIN_TEMPERATURE, check_number, plain_arithmetic
-from ..protocols import PolicyLike, policy_function
+from ..logs.eligible import eligible_mask
+from ..protocols import PolicyLike, action_probabilities
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,12 @@ class uniform:
     array([[0.25, 0.25, 0.25, 0.25]])
     """
 
-    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         context, action_context = _checked(context, action_context)
-        return np.full((len(context), len(action_context)), 1 / len(action_context))
+        pi = np.full((len(context), len(action_context)), 1 / len(action_context))
+        return pi if eligible is None else _among(eligible, pi)
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,12 @@ class epsilon_greedy:
             )
 
     @plain_arithmetic
-    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         context, action_context = _checked(context, action_context)
-        return mostly_best(_inner_products(context, action_context), float(self.epsilon))
+        products = _inner_products(context, action_context)
+        return mostly_best(products, float(self.epsilon), eligible)
 
 
 @dataclass(frozen=True)
@@ -104,8 +112,10 @@ class epsilon_greedy_as_published:
         epsilon_greedy(self.epsilon)
 
     @plain_arithmetic
-    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
-        return _softmax(epsilon_greedy(self.epsilon)(context, action_context))
+    def __call__(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
+        return _softmax(epsilon_greedy(self.epsilon)(context, action_context, eligible), eligible)
 
 
 @dataclass(frozen=True)
@@ -136,10 +146,12 @@ class softmax:
         check_number("temperature", self.temperature, least=MIN_TEMPERATURE)
 
     @plain_arithmetic
-    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         context, action_context = _checked(context, action_context)
         logits = _inner_products(context, action_context, float(self.temperature))
-        return _softmax(logits)
+        return _softmax(logits, eligible)
 
 
 @dataclass(frozen=True)
@@ -173,10 +185,13 @@ class zipf:
         check_number("exponent", self.exponent, least=0, most=10)
 
     @plain_arithmetic
-    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         context, action_context = _checked(context, action_context)
         weights = np.arange(1, len(action_context) + 1) ** -float(self.exponent)
-        return np.tile(weights / weights.sum(), (len(context), 1))
+        pi = np.tile(weights / weights.sum(), (len(context), 1))
+        return pi if eligible is None else _among(eligible, pi)
 
 
 @dataclass(frozen=True)
@@ -186,19 +201,33 @@ class FirstItems:
     policy: PolicyLike
     n_items: int
 
-    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         pi = np.zeros((len(context), len(action_context)))
-        pi[:, : self.n_items] = policy_function(self.policy)(
-            context, action_context[: self.n_items]
+        if eligible is not None:
+            eligible = eligible_mask(eligible, *pi.shape)[:, : self.n_items]
+        pi[:, : self.n_items] = action_probabilities(
+            self.policy, context, action_context[: self.n_items], eligible=eligible
         )
         return pi
 
 
-def mostly_best(scores: np.ndarray, epsilon: float) -> np.ndarray:
+def mostly_best(scores: np.ndarray, epsilon: float, eligible: Any = None) -> np.ndarray:
     """The item with the largest score, but for a share of rounds that explore: (n, n_actions)."""
     pi = np.full(scores.shape, epsilon / scores.shape[1])
+    if eligible is not None:
+        eligible = eligible_mask(eligible, *scores.shape)
+        scores = np.where(eligible, scores, -np.inf)
+        pi = epsilon * _among(eligible, pi)
     pi[np.arange(len(pi)), scores.argmax(axis=1)] += 1 - epsilon
     return pi
+
+
+def _among(eligible: Any, pi: np.ndarray) -> np.ndarray:
+    """Probabilities given that an item is eligible."""
+    kept = np.where(eligible_mask(eligible, *pi.shape), pi, 0)
+    return kept / kept.sum(axis=1, keepdims=True)
 
 
 def ignores_context(policy: Any) -> bool:
@@ -241,6 +270,8 @@ def _inner_products(
     return products
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def _softmax(logits: np.ndarray, eligible: Any = None) -> np.ndarray:
+    if eligible is not None:
+        logits = np.where(eligible_mask(eligible, *logits.shape), logits, -np.inf)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,9 @@ class stale_greedy:
         object.__setattr__(self, "_coefficients", self._stale())
 
     @plain_arithmetic
-    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
+    ) -> np.ndarray:
         context = contexts(context, self.world.dim_context)
         n_actions = len(feature_matrix("action_context", action_context))
         if n_actions != self.world.n_actions:
@@ -74,7 +77,7 @@ class stale_greedy:
                 f"stale_greedy was made of; got {n_actions}."
             )
         logit = context @ self._coefficients[1:] + self._coefficients[0]
-        return mostly_best(logit, float(self.epsilon))
+        return mostly_best(logit, float(self.epsilon), eligible)
 
     def _stale(self) -> np.ndarray:
         """Intercepts and slopes of the world's logit with the noise: (dim_context + 1, n)."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays import as_array, row_chunks
 from ..checks import check_choice, plain_arithmetic
+from ..logs.eligible import eligible_mask
 from ..protocols import PolicyLike, action_probabilities, for_items
 from .asked import contexts, item_labels, known_items, reward_probabilities
+from .references import references
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +25,7 @@ class KnownRewards:
     action_context: np.ndarray
     eval_context: np.ndarray
     logging_policy: PolicyLike
+    eval_eligible: Any = None  # what can be shown in each of `eval_context`; None for all items
 
     def reward_probability(self, context: np.ndarray) -> np.ndarray:
         """To be written by a subclass: ``q(x, a)`` of all items, (n, n_actions).
@@ -78,7 +83,9 @@ class KnownRewards:
         return reward_probabilities(q, shape)
 
     @plain_arithmetic
-    def policy_value(self, policy: PolicyLike, context: np.ndarray | None = None) -> float:
+    def policy_value(
+        self, policy: PolicyLike, context: np.ndarray | None = None, eligible: Any = None
+    ) -> float:
         """The true value ``V(π)``: exact over items and rewards, averaged over fixed contexts.
 
         All policies are compared on the same contexts, so differences between them carry far less
@@ -91,22 +98,25 @@ class KnownRewards:
             arguments, that returns probabilities of shape (n, n_actions).
         context : array of shape (n, dim_context), optional
             Contexts to average over; `eval_context` if not given.
+        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
+            What can be shown in these contexts; if neither they nor it are given, `eval_eligible`.
 
         Returns
         -------
         float in [0, 1]
         """
-        policy = for_items(policy, self.action_context)
-        context = self._evaluated(context)
-        total = 0.0
-        for rows in row_chunks(len(context), self.n_actions):
-            q = self.expected_reward(context[rows])
-            total += (action_probabilities(policy, context[rows], self.action_context) * q).sum()
-        return float(total / len(context))
+        total, n = 0.0, 0
+        for pi, q, _ in self._shown(policy, context, eligible):
+            total, n = total + (pi * q).sum(), n + len(q)
+        return float(total / n)
 
     @plain_arithmetic
     def value_by_group(
-        self, policy: PolicyLike, group: np.ndarray, context: np.ndarray | None = None
+        self,
+        policy: PolicyLike,
+        group: np.ndarray,
+        context: np.ndarray | None = None,
+        eligible: Any = None,
     ) -> pd.DataFrame:
         """The true value of a policy, split over groups of items, such as old and new ones.
 
@@ -118,6 +128,8 @@ class KnownRewards:
             A label for each item.
         context : array of shape (n, dim_context), optional
             Contexts to average over; `eval_context` if not given.
+        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
+            As in `policy_value`.
 
         Returns
         -------
@@ -136,14 +148,12 @@ class KnownRewards:
         import pandas as pd
 
         group = item_labels("group", group, self.n_actions)
-        policy = for_items(policy, self.action_context)
-        context = self._evaluated(context)
-        share, value = np.zeros(self.n_actions), np.zeros(self.n_actions)
-        for rows in row_chunks(len(context), self.n_actions):
-            pi = action_probabilities(policy, context[rows], self.action_context)
+        share, value, n = np.zeros(self.n_actions), np.zeros(self.n_actions), 0
+        for pi, q, _ in self._shown(policy, context, eligible):
             share += pi.sum(axis=0)
-            value += (pi * self.expected_reward(context[rows])).sum(axis=0)
-        table = pd.DataFrame({"share": share, "value": value}) / len(context)
+            value += (pi * q).sum(axis=0)
+            n += len(q)
+        table = pd.DataFrame({"share": share, "value": value}) / n
         table = table.groupby(pd.Index(group, name="group")).sum()
         table["mean_reward"] = (table["value"] / table["share"]).where(table["share"] > 0)
         return table
@@ -212,23 +222,29 @@ class KnownRewards:
         dict
             ``"logging"``: the value of the logging policy. ``"uniform"``: that of showing every
             item alike. ``"best_constant_item"``: that of the best item for everyone.
-            ``"optimum"``: that of the best item for each context.
+            ``"optimum"``: that of the best item for each context. Where `eval_eligible` says what
+            can be shown, all are among these; the item for everyone is then the one of highest
+            mean reward, over the contexts in which it can be shown, of those that can.
         """
-        logging, optimum, item_values = 0.0, 0.0, np.zeros(self.n_actions)
-        for rows in row_chunks(len(self.eval_context), self.n_actions):
-            context = self.eval_context[rows]
-            q = self.expected_reward(context)
-            pi_0 = action_probabilities(self.logging_policy, context, self.action_context)
-            logging += (pi_0 * q).sum()
-            optimum += q.max(axis=1).sum()
-            item_values += q.sum(axis=0)
-        n = len(self.eval_context)
-        return {
-            "logging": float(logging / n),
-            "uniform": float((item_values / n).mean()),
-            "best_constant_item": float((item_values / n).max()),
-            "optimum": float(optimum / n),
-        }
+        shown = functools.partial(self._shown, self.logging_policy)
+        return references(shown, self.n_actions)
+
+    def _shown(
+        self, policy: PolicyLike, context: np.ndarray | None = None, eligible: Any = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """What a policy shows, earns and might show, (rows, n_actions), a few rows at a time."""
+        policy = for_items(policy, self.action_context)
+        eligible = self.eval_eligible if context is None and eligible is None else eligible
+        context = self._evaluated(context)
+        shape = len(context), self.n_actions
+        mask = None if eligible is None else eligible_mask(eligible, *shape)
+        for rows in row_chunks(*shape):
+            q = self.expected_reward(context[rows])
+            asked = None if mask is None else mask[rows]
+            pi = action_probabilities(
+                policy, context[rows], self.action_context, rows.start, shape[0], asked
+            )
+            yield pi, q, asked
 
     def _evaluated(self, context: Any) -> np.ndarray:
         """Contexts to average over: those given, at least one, or the world's own."""
