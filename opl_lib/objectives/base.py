@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,8 +14,8 @@ from torch import Tensor
 
 from ..checks import check_choice, check_flag, check_number
 from ..logs.feedback import BanditFeedback, check_feedback
-from .batch import CURES, Batch, checked
-from .differentiable import ask_differentiably, is_pair
+from .batch import CURES, Batch, among_eligible, checked
+from .differentiable import ask_differentiably, check_formula, is_pair
 
 # What a formula returns: its value, or its value and the gradient of that in the logits.
 Found = Tensor | tuple[Tensor, Tensor]
@@ -143,7 +142,9 @@ class Objective(Formula):
         a `Batch` of B rounds, a scalar. Torch differentiates it in the logits; one that returns
         ``(value, gradient)`` is faster, and `check_objective` tells whether its gradient is right.
         One defined at the top of a module can be sent to other processes. What it draws from
-        torch's global generator is the caller's: no `random_state` fixes it.
+        torch's global generator is the caller's: no `random_state` fixes it. Its softmax runs over
+        the items that could be shown, whose logits alone are not next to −infinity; a sum over
+        items that has no ``π(a|x)`` in it has to leave out the others, by ``batch.eligible``.
     settings : mapping of str to value
         Passed to the function by name; objectives of one function with equal settings are equal.
     batched : bool
@@ -194,6 +195,13 @@ class Objective(Formula):
         if self.n_actions is not None:
             check_number("n_actions", self.n_actions, Integral, least=1)
 
+    def ask(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What a call returns: items that could not be shown have no say, and no gradient."""
+        if batch.eligible is None:
+            return super().ask(logits, batch)
+        value, gradient = super().ask(among_eligible(logits, batch.eligible), batch)
+        return value, gradient.masked_fill(~batch.eligible, 0)
+
     def check_log(self, feedback: BanditFeedback) -> None:
         """Raise ValueError if a log lacks what the objective needs, or has other items."""
         super().check_log(feedback)
@@ -217,22 +225,6 @@ class Objective(Formula):
                     "and its weight would be infinite. Drop such rows, or correct them; "
                     "feedback.support_report() counts the small ones."
                 )
-
-
-def check_formula(function: Any, settings: Mapping[str, Any]) -> None:
-    """Raise unless a function takes logits, a batch and some settings."""
-    what = "function must be a formula (logits, batch) -> value, or -> (value, gradient)"
-    if isinstance(function, type):
-        raise TypeError(f"{what}; got the class {function.__name__}: make an object of it first.")
-    if not callable(function):
-        raise TypeError(f"{what}; got {function!r}.")
-    try:
-        inspect.signature(function).bind(None, None, **settings)
-    except TypeError as error:
-        taken = ", ".join(["logits", "batch", *settings])
-        raise TypeError(f"{what}; {function!r} does not take ({taken}): {error}.") from error
-    except ValueError:  # it is compiled, and does not say
-        return
 
 
 def _shown(settings: Mapping[str, Any]) -> str:

@@ -17,6 +17,9 @@ CURES = {
     "cluster_pscore": "the propensities of clusters: make them with "
     "opl.with_clusters(feedback, cluster)",
 }
+# The logit of an item that could not be shown. Unlike that of -infinity, the product of its
+# probability, 0, and its logarithm is a number.
+NEVER = -1e30
 
 
 class Batch(NamedTuple):
@@ -34,6 +37,10 @@ class Batch(NamedTuple):
     cluster_pscore : float tensor of shape (B,), optional
         ``Σ pi_0(b|x)`` over the items b of the logged item's cluster, for `mips`, `offcem` and
         `potec`.
+    eligible : boolean tensor of shape (B, n_actions), optional
+        The items that could be shown in each round, the logged one among them. The logits of all
+        others are then so low that a softmax gives them probability 0, whatever they were, and
+        they have no gradient; only what is summed over items without a softmax has to look here.
     """
 
     action: Tensor
@@ -41,6 +48,7 @@ class Batch(NamedTuple):
     pscore: Tensor
     q_hat: Tensor | None = None
     cluster_pscore: Tensor | None = None
+    eligible: Tensor | None = None
 
 
 def importance_weights(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -52,6 +60,11 @@ def importance_weights(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 def weights(logits: Tensor, batch: Batch) -> Tensor:
     """The importance weights ``π(a_i|x_i) / π_0(a_i|x_i)``, shape (B,)."""
     return importance_weights(logits, batch)[1].exp()
+
+
+def among_eligible(logits: Tensor, eligible: Tensor) -> Tensor:
+    """The logits of items that could be shown; those of all others are `NEVER`."""
+    return torch.where(eligible, logits, NEVER)
 
 
 def needed(batch: Batch, column: str) -> Tensor:
@@ -90,6 +103,8 @@ def checked(scores: Any, batch: Any, of_items: bool) -> tuple[Tensor, Batch]:
             shape = rounds if column != "q_hat" else shape
             columns[column] = values = floats(f"batch.{column}", values, shape).to(scores.dtype)
             _check_finite(f"batch.{column}", values, positive=column.endswith("pscore"))
+    if batch.eligible is not None and of_items:
+        columns["eligible"] = _mask("batch.eligible", batch.eligible, scores.shape, action)
     return scores, Batch(action, **columns)
 
 
@@ -119,6 +134,23 @@ def items(name: str, values: Any, shape: Sequence[int], n_actions: int | None) -
             f"{low} to {high}."
         )
     return (values.clone() if values.is_inference() else values).long()
+
+
+def _mask(name: str, values: Any, shape: Sequence[int], action: Tensor) -> Tensor:
+    """A tensor of what could be shown, the logged items among it."""
+    if not isinstance(values, Tensor) or values.dtype != torch.bool:
+        got = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"{name} must be a torch tensor of True and False; got {got}.")
+    if values.shape != shape:
+        raise ValueError(f"{name} must have shape {tuple(shape)}; got {tuple(values.shape)}.")
+    shown = values.gather(-1, action[..., None])[..., 0]
+    if not shown.all():
+        place = tuple(shown.logical_not().nonzero()[0].tolist())
+        raise ValueError(
+            f"{name} is False at {(*place, int(action[place]))}, an item that was logged: what was "
+            "shown could be shown. Correct it, or drop the round."
+        )
+    return values.clone() if values.is_inference() else values
 
 
 def _check_finite(name: str, values: Tensor, positive: bool) -> None:

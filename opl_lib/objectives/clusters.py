@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..arrays import integers
 from .base import Objective
-from .batch import Batch, needed, predictions
+from .batch import Batch, among_eligible, needed, predictions
 from .value import climb
 
 __all__ = ["mips", "offcem", "potec"]
@@ -95,7 +95,8 @@ def potec(cluster: Sequence[int]) -> Objective:
         h_i(a) = max_{b in c(a)} q̂(x_i, b) + 1[c(a) = c_i] (r_i − q̂(x_i, a_i)) / π_0(c_i|x_i)
 
     The value is that of a policy that draws a cluster from ``π(c|x)`` and shows its item with the
-    largest q̂: serve it so. `offcem` is for a policy that draws the item too.
+    largest q̂, of those that could be shown: serve it so. `offcem` is for a policy that draws the
+    item too.
 
     Parameters
     ----------
@@ -149,8 +150,9 @@ def _potec(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tens
     q_hat, residual = predictions(batch)
     number = _tensor(cluster)
     place = number.expand_as(q_hat)
+    servable = q_hat if batch.eligible is None else among_eligible(q_hat, batch.eligible)
     best = q_hat.new_zeros(*q_hat.shape[:-1], max(cluster) + 1)
-    best = best.scatter_reduce(-1, place, q_hat, "amax", include_self=False)
+    best = best.scatter_reduce(-1, place, servable, "amax", include_self=False)
     correction = _over_cluster(logits, batch, residual, number)
     return climb(logits, best.gather(-1, place) + correction)
 

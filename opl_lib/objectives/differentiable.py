@@ -1,9 +1,10 @@
-"""A formula of one's own is asked, so that torch can differentiate its value."""
+"""A formula of one's own: whether it is one, and asked so that torch can differentiate it."""
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -39,3 +40,19 @@ def ask_differentiably(
         if not is_pair(found):
             raise
         return found, inputs
+
+
+def check_formula(function: Any, settings: Mapping[str, Any]) -> None:
+    """Raise unless a function takes logits, a batch and some settings."""
+    what = "function must be a formula (logits, batch) -> value, or -> (value, gradient)"
+    if isinstance(function, type):
+        raise TypeError(f"{what}; got the class {function.__name__}: make an object of it first.")
+    if not callable(function):
+        raise TypeError(f"{what}; got {function!r}.")
+    try:
+        inspect.signature(function).bind(None, None, **settings)
+    except TypeError as error:
+        taken = ", ".join(["logits", "batch", *settings])
+        raise TypeError(f"{what}; {function!r} does not take ({taken}): {error}.") from error
+    except ValueError:  # it is compiled, and does not say
+        return

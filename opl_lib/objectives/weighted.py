@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .batch import Batch, weights
 from .registry import objective_of_settings
-from .value import ips
+from .value import climb
 
 __all__ = [
     "clipped_ips",
@@ -80,7 +80,7 @@ def implicit_exploration(
     >>> opl.implicit_exploration(gamma=0.05)
     implicit_exploration(gamma=0.05)
     """
-    return ips.ask(logits, batch._replace(pscore=batch.pscore + gamma))
+    return climb(logits, 0.0, batch.action, batch.reward / (batch.pscore + gamma))
 
 
 @objective_of_settings({"alpha": {"least": 0, "most": 1}}, only_logged_item=True)
@@ -108,7 +108,7 @@ def exponential_smoothing(
     >>> opl.exponential_smoothing(alpha=0.5)
     exponential_smoothing(alpha=0.5)
     """
-    return ips.ask(logits, batch._replace(pscore=batch.pscore**alpha))
+    return climb(logits, 0.0, batch.action, batch.reward / batch.pscore**alpha)
 
 
 @objective_of_settings({"smoothing": {"above": 0}}, only_logged_item=True, min_reward=0.0)

@@ -20,15 +20,20 @@ def tensor(values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-def make_batch(seed=3, n_actions=N_ACTIONS):
+def make_batch(seed=3, n_actions=N_ACTIONS, on_offer="all"):
     rng = np.random.default_rng(seed)
-    return opl.Batch(
+    batch = opl.Batch(
         action=torch.tensor(rng.integers(0, n_actions, size=N_ROUNDS)),
         reward=tensor(rng.uniform(0, 2, size=N_ROUNDS)),
         pscore=tensor(rng.uniform(0.05, 0.9, size=N_ROUNDS)),
         q_hat=tensor(rng.normal(size=(N_ROUNDS, n_actions))),
         cluster_pscore=tensor(rng.uniform(0.3, 1, size=N_ROUNDS)),
     )
+    if on_offer == "all":
+        return batch
+    eligible = torch.tensor(rng.random((N_ROUNDS, n_actions)) < 0.6)
+    eligible[0] = False  # but for the logged item
+    return batch._replace(eligible=eligible.scatter(1, batch.action[:, None], True))
 
 
 def make_logits(seed=4, n_actions=N_ACTIONS):
@@ -39,14 +44,21 @@ def make_logits(seed=4, n_actions=N_ACTIONS):
 
 
 def seen(logits, batch):
-    """π and what the formulas need of it, one row at a time."""
-    pi, rows = torch.softmax(logits, dim=1), torch.arange(len(logits))
+    """π and what the formulas need of it, one row at a time: a softmax of what could be shown."""
+    rows, eligible = torch.arange(len(logits)), batch.eligible
+    eligible = torch.ones_like(logits, dtype=torch.bool) if eligible is None else eligible
+    pi = torch.stack(
+        [
+            torch.zeros_like(row).masked_scatter(here, torch.softmax(row[here], dim=0))
+            for row, here in zip(logits, eligible, strict=True)
+        ]
+    )
     logged = pi[rows, batch.action]
     cluster = torch.tensor(CLUSTER)
     in_cluster = cluster[None, :] == cluster[batch.action][:, None]
     residual = batch.reward - batch.q_hat[rows, batch.action]
     return SimpleNamespace(
-        **batch._asdict(),
+        **{**batch._asdict(), "eligible": eligible},
         pi=pi,
         logged=logged,
         w=logged / batch.pscore,
@@ -55,8 +67,11 @@ def seen(logits, batch):
         dm=(pi * batch.q_hat).sum(dim=1),
         best=torch.stack(
             [
-                torch.stack([row[cluster == c].max() for c in cluster.tolist()])
-                for row in batch.q_hat
+                # of a cluster that could not be shown, the 0 is never used
+                torch.stack(
+                    [max(row[(cluster == c) & here], default=tensor(0)) for c in cluster.tolist()]
+                )
+                for row, here in zip(batch.q_hat, eligible, strict=True)
             ]
         ),
     )
@@ -76,7 +91,8 @@ def kl(s):
 
 
 def entropy(s):
-    return -(s.pi * s.pi.log()).sum(dim=1).mean()
+    pi = s.pi[s.eligible]
+    return -(pi * pi.log()).sum() / len(s.pi)
 
 
 def std_error(terms):
@@ -150,9 +166,13 @@ def own(logits, batch, power=1.0):
 every = pytest.mark.parametrize("objective", [case[0] for case in CASES], ids=repr)
 
 
+on_offer = pytest.mark.parametrize("on_offer", ["all", "some"])
+
+
+@on_offer
 @pytest.mark.parametrize(("objective", "formula"), CASES, ids=[repr(case[0]) for case in CASES])
-def test_value_and_gradient_are_those_of_autograd_on_the_formula(objective, formula):
-    batch, leaf = make_batch(), make_logits().requires_grad_()
+def test_value_and_gradient_are_those_of_autograd_on_the_formula(objective, formula, on_offer):
+    batch, leaf = make_batch(on_offer=on_offer), make_logits().requires_grad_()
     expected = formula(seen(leaf, batch))
     expected.backward()
     value, gradient = objective(leaf.detach(), batch)
@@ -172,9 +192,11 @@ def test_every_objective_of_a_policy_is_among_these_cases():
     assert tested >= {"top_k_ips", "mips", "offcem", "potec", "regularised"}
 
 
+@on_offer
 @every
-def test_a_leading_axis_is_as_good_as_a_loop(objective):
-    batches, logits = [make_batch(seed) for seed in (5, 6)], [make_logits(7), make_logits(8)]
+def test_a_leading_axis_is_as_good_as_a_loop(objective, on_offer):
+    batches = [make_batch(seed, on_offer=on_offer) for seed in (5, 6)]
+    logits = [make_logits(7), make_logits(8)]
     stacked = opl.Batch(
         *(None if columns[0] is None else torch.stack(columns) for columns in zip(*batches))  # noqa: B905
     )
@@ -220,11 +242,12 @@ def test_gradient_rows_sum_to_zero_and_a_constant_in_the_logits_changes_nothing(
     torch.testing.assert_close(shifted_gradient, gradient)
 
 
+@on_offer
 @every
 @pytest.mark.parametrize("spread", [0.0, 60.0, -60.0])
-def test_extreme_weights_keep_everything_finite(objective, spread):
+def test_extreme_weights_keep_everything_finite(objective, spread, on_offer):
     """In single precision: π(a_i|x_i) of about 1 or 1e-26, and propensities of 1e-6."""
-    batch = make_batch()
+    batch = make_batch(on_offer=on_offer)
     batch = opl.Batch(*(x if x is None or not x.is_floating_point() else x.float() for x in batch))
     batch = batch._replace(pscore=torch.full((N_ROUNDS,), 1e-6))
     logits = torch.zeros(N_ROUNDS, N_ACTIONS)
