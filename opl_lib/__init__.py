@@ -15,7 +15,8 @@ from .logs.clusters import with_clusters
 from .logs.eligible import Eligible
 from .logs.feedback import BanditFeedback
 from .logs.open_bandit import load_open_bandit
-from .logs.propensities import PropensityEstimate, estimate_propensities
+from .logs.propensities import estimate_propensities
+from .logs.propensity_estimate import PropensityEstimate
 from .logs.support import SupportReport
 from .objectives import *  # noqa: F403
 from .objectives import __all__ as _objectives

@@ -11,8 +11,9 @@ import numpy as np
 
 from ..arrays import as_array, first_missing, integers
 from ..checks import warn_user
+from .classifier import Offered
 from .feedback import BanditFeedback, check_feedback
-from .propensities import estimate_propensities
+from .propensities import estimate_among
 
 
 def with_clusters(
@@ -25,7 +26,8 @@ def with_clusters(
     """The log with an estimate of `cluster_pscore`, for `mips`, `offcem` and `potec`.
 
     A cross-fitted classifier from contexts to the clusters of the logged items estimates it, as
-    `estimate_propensities` does for items. Where the logging policy is known for all items, sum its
+    `estimate_propensities` does for items; where the log says what was eligible, a cluster has as
+    many chances as it had items then. Where the logging policy is known for all items, sum its
     probabilities over the cluster instead. No estimate is below `pscore`, which it includes.
 
     Parameters
@@ -74,14 +76,14 @@ def with_clusters(
     labels, number = np.unique(check_clusters(cluster, feedback.n_actions), return_inverse=True)
     if len(labels) < 2:
         raise ValueError("all items are in one cluster, whose propensity is 1; give at least two.")
-    estimate = estimate_propensities(
-        feedback.context,
-        number[feedback.action],
-        len(labels),
-        classifier=classifier,
-        floor=floor,
-        random_state=random_state,
-        user_id=feedback.user_id,
+    offered = None
+    if feedback.eligible is not None:
+        of_cluster = number[:, None] == np.arange(len(labels))
+        eligible = feedback.eligible
+        offered = Offered(eligible.sets @ of_cluster.astype(float), eligible.number)
+    estimate = estimate_among(
+        *(offered, feedback.context, number[feedback.action], len(labels), feedback.units),
+        *(classifier, 5, floor, 10, random_state),
     )
     if estimate.findings:
         warn_user(

@@ -228,8 +228,9 @@ class BanditFeedback(Rounds):
         -------
         pandas.DataFrame of shape (1 + dim_context, n_actions)
             ``E[f(x) (1[a = b] / pscore − 1)]``, which is 0, estimated and divided by its standard
-            error, for each item b; first for ``f = 1``, then for each feature, less its mean. NaN
-            for items that less than 30 rounds, or users, were shown. Of 100 such numbers, the
+            error, for each item b, over the rounds in which it was eligible; first for ``f = 1``,
+            then for each feature, less its mean. NaN for items that less than 30 rounds, or users,
+            were shown. Of 100 such numbers, the
             largest is above 4 in one right log of a hundred; where single weights are very large,
             more often: a log that misses the giants has a sum that is off and an error that is too
             small. `PropensityEstimate.balance` needs no weights.
@@ -250,7 +251,9 @@ class BanditFeedback(Rounds):
         >>> [bool(each.balance().abs().max(axis=None) < 4) for each in (log, wrong)]
         [True, False]
         """
-        return feature_balance(self.context, self.action, self.pscore, self.n_actions, self.units)
+        return feature_balance(
+            *(self.context, self.action, self.pscore, self.n_actions, self.units, self.eligible)
+        )
 
 
 def check_feedback(feedback: Any, name: str = "feedback") -> None:

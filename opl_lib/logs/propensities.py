@@ -2,109 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..arrays import MAX_ELEMENTS, check_rows, feature_matrix, integers
 from ..checks import check_number, check_seed, plain_arithmetic
-from .calibration import calibration_table, cross_fit_classifier, item_weights, predicted_balance
+from .calibration import calibration_table, item_weights, predicted_balance
+from .classifier import Offered, cross_fit_classifier
+from .eligible import Eligible
 from .identity import labels
-from .support import LEAST_PSCORE, Shown, giant_weight, imbalance, is_off_one
+from .propensity_estimate import PropensityEstimate
+from .shown import Shown
+from .support import LEAST_PSCORE
 from .units import Units
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True, repr=False)
-class PropensityEstimate:
-    """Estimated propensities of a log, and what can be checked; made by `estimate_propensities`.
-
-    Attributes
-    ----------
-    pscore : array of shape (n_rounds,), in [floor, 1]
-        The estimate of ``π_0(a_i|x_i)``, for `BanditFeedback`.
-    floor : float
-        The least value that `pscore` may take.
-    n_floored : int
-        Rounds whose estimate was raised to the floor.
-    calibration : pandas.DataFrame
-        One row a bin of estimated probabilities, over all rounds and items: ``predicted`` and
-        ``observed``, the mean estimate and the share that was shown; ``std_error`` of the share, if
-        the estimates are right; ``n_pairs`` and ``n_shown``. Bins hold about equally many shown
-        items, fewer if estimates tie.
-    calibration_error : float in [0, 2]
-        ``Σ_bins n_pairs |observed − predicted| / n_rounds``: how much probability is in the wrong
-        bin in a round. This is the expected calibration error over pairs of a round and an item,
-        times the number of items, so that a large catalogue does not make it small.
-    item_weights : pandas.DataFrame
-        One row an item: ``n_shown``; ``mean_weight``, the mean importance weight
-        ``1[a_i = a] / pscore_i`` of showing that item to everyone, which should be 1; and its
-        ``std_error``.
-    balance : pandas.DataFrame of shape (1 + dim_context, n_actions)
-        The check that calibration and mean weights miss, item by item and feature by feature:
-        ``Σ f(x) (1[a = b] − π_0(b|x))``, with the estimate for π_0, divided by its standard error
-        if the estimate is right; first for ``f = 1``, then for each feature, less its mean. NaN for
-        items that less than 30 rounds, or users, were shown.
-    mean_weight, mean_weight_se : float
-        The mean importance weight of the uniform policy, which should be 1, and its standard error.
-    """
-
-    pscore: np.ndarray
-    floor: float
-    n_floored: int
-    calibration: pd.DataFrame
-    calibration_error: float
-    item_weights: pd.DataFrame
-    balance: pd.DataFrame
-    mean_weight: float
-    mean_weight_se: float
-
-    @property
-    def findings(self) -> list[str]:
-        """What a reader should worry about, in plain words; empty if nothing."""
-        table = self.calibration
-        off = np.abs(table.observed - table.predicted) > 4 * table.std_error + 1e-9
-        floored = self.n_floored / len(self.pscore)
-        never = int((self.item_weights.n_shown == 0).sum())
-        found = []
-        if is_off_one(self.mean_weight, self.mean_weight_se):
-            found.append(
-                "the mean weight is not 1: the estimates are wrong, or the logging policy cannot "
-                "show some items"
-            )
-        max_weight = 1 / (len(self.item_weights) * float(self.pscore.min()))
-        if giant := giant_weight(max_weight, len(self.pscore)):
-            found.append(giant)
-        if off.any():
-            found.append(
-                f"in {off.sum()} of {len(table)} bins, items are shown more or less often than "
-                "estimated: try another model, or give it what the logging policy looked at"
-            )
-        if unlike := imbalance(self.balance):
-            found.append(unlike)
-        if floored > 0.01:
-            found.append(
-                f"{floored:.1%} of the rounds are at the floor: their weights are the floor's, not "
-                "the log's"
-            )
-        if never:
-            found.append(f"items never shown: {never:,}; nothing can be said about them")
-        return found
-
-    def __repr__(self) -> str:
-        lines = [
-            f"PropensityEstimate({len(self.pscore):,} rounds, {len(self.item_weights):,} items)",
-            f"  mean importance weight {self.mean_weight:>9.3f}  "
-            f"(uniform policy; should be 1; standard error {self.mean_weight_se:.3f})",
-            f"  calibration error      {self.calibration_error:>9.3f}  "
-            "(probability a round in the wrong bin)",
-            f"  rounds at the floor    {self.n_floored:>9,}  (pscore = {self.floor:.2g})",
-        ]
-        return "\n".join(lines + [f"  ! {finding}" for finding in self.findings])
+from .values import check_on_offer
 
 
 @plain_arithmetic
@@ -118,6 +31,7 @@ def estimate_propensities(
     n_bins: int = 10,
     random_state: int = 0,
     user_id: Any = None,
+    eligible: Any = None,
 ) -> PropensityEstimate:
     """Estimate how likely each shown item was, for a log that did not record it.
 
@@ -152,6 +66,8 @@ def estimate_propensities(
     user_id : array of shape (n_rounds,), optional
         Users, sessions or queries that come back: folds keep the rounds of one together, and
         standard errors allow for their likeness.
+    eligible : Eligible or boolean array of shape (n_rounds, n_actions), optional
+        What could be shown in each round: probabilities are among these, and so are all checks.
 
     Returns
     -------
@@ -197,22 +113,47 @@ def estimate_propensities(
     True
     """
     context, action, units = _checked(context, action, n_actions, n_folds, user_id)
+    offered = None
+    if eligible is not None:
+        eligible = Eligible.of(eligible, len(action), int(n_actions))
+        check_on_offer(action, eligible)
+        offered = Offered(eligible.sets.astype(float), eligible.number)
+    how = classifier, n_folds, floor, n_bins, random_state
+    return estimate_among(offered, context, action, int(n_actions), units, *how)
+
+
+@plain_arithmetic
+def estimate_among(
+    offered: Offered | None,
+    context: np.ndarray,
+    action: np.ndarray,
+    n_actions: int,
+    units: Units,
+    classifier: Any,
+    n_folds: int,
+    floor: float | None,
+    n_bins: int,
+    random_state: int,
+) -> PropensityEstimate:
+    """The estimate of `estimate_propensities`, from a log that is checked."""
+    if n_folds > len(units):
+        raise ValueError(f"n_folds is {n_folds}, but the log has only {len(units)} {units.name}s.")
     check_number("n_bins", n_bins, Integral, least=1)
     check_seed(random_state)
-    n_actions = int(n_actions)
     floor = 0.01 / n_actions if floor is None else floor
     check_number("floor", floor, least=LEAST_PSCORE)
     floor = float(floor)
     if floor > 1 / n_actions:
         raise ValueError(f"floor must be at most 1 / n_actions = {1 / n_actions:.4g}; got {floor}.")
     predictions = cross_fit_classifier(
-        classifier, context, action, n_actions, units, n_folds, random_state
+        classifier, context, action, n_actions, units, n_folds, random_state, offered
     )
-    estimate = np.empty(len(action))
+    estimate, eligible = np.empty(len(action)), predictions.eligible
     for rows, pi_0 in predictions:
         estimate[rows] = pi_0[np.arange(len(rows)), action[rows]]
-    pscore, shown = np.maximum(estimate, floor), Shown(action, n_actions, units)
+    pscore, shown = np.maximum(estimate, floor), Shown(action, n_actions, units, eligible)
     calibration, calibration_error = calibration_table(predictions, pscore, floor, n_bins)
+    weight = 1 / pscore / (n_actions if eligible is None else eligible.n_eligible)
     return PropensityEstimate(
         pscore=pscore,
         floor=floor,
@@ -221,8 +162,9 @@ def estimate_propensities(
         calibration_error=calibration_error,
         item_weights=item_weights(action, 1 / pscore, shown),
         balance=predicted_balance(predictions, shown),
-        mean_weight=float((1 / pscore / n_actions).mean()),
-        mean_weight_se=units.standard_error(1 / pscore / n_actions),
+        mean_weight=float(weight.mean()),
+        mean_weight_se=units.standard_error(weight),
+        max_weight=float(weight.max()),
     )
 
 
@@ -243,7 +185,4 @@ def _checked(
         f"in [0, {n_actions - 1}]",
         "Renumber the items, or raise n_actions.",
     )
-    units = Units.of(user_id, len(context))
-    if n_folds > len(units):
-        raise ValueError(f"n_folds is {n_folds}, but the log has only {len(units)} {units.name}s.")
-    return context, action, units
+    return context, action, Units.of(user_id, len(context))

@@ -11,8 +11,10 @@ import numpy as np
 from ..arrays import check_rows, row_chunks
 from ..checks import plain_arithmetic
 from ..protocols import PolicyLike
+from .eligible import Eligible
 from .probabilities import log_probabilities
 from .rounds import Rounds
+from .shown import Shown
 from .units import Units, mean
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class SupportReport:
     n_rounds, n_actions : int
         Size of the log and of the catalogue.
     n_unsupported : int
-        Items that the log never shows.
+        Items that the log never shows, though they were eligible.
     unsupported_mass : float in [0, 1]
         The share of the policy's probability on those items (deficient support, Sachdeva et al.
         2020).
@@ -105,6 +107,8 @@ def support_report(log: Rounds, policy: PolicyLike | np.ndarray | None) -> Suppo
     """The report of `BanditFeedback.support_report`."""
     probabilities = log_probabilities(_uniform if policy is None else policy, log)
     never = np.bincount(log.action, minlength=log.n_actions) == 0
+    if log.eligible is not None:
+        never &= log.eligible.n_offered > 0
     pi_logged, unsupported = np.empty(log.n_rounds), np.empty(log.n_rounds)
     for rows in row_chunks(log.n_rounds, log.n_actions):
         pi = probabilities(rows)
@@ -157,48 +161,22 @@ def _uniform(context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
 
 @plain_arithmetic
 def feature_balance(
-    context: np.ndarray, action: np.ndarray, pscore: np.ndarray, n_actions: int, units: Units
+    context: np.ndarray,
+    action: np.ndarray,
+    pscore: np.ndarray,
+    n_actions: int,
+    units: Units,
+    eligible: Eligible | None = None,
 ) -> pd.DataFrame:
     """The table of `BanditFeedback.balance`."""
     must_be = f"at least {LEAST_PSCORE}, for squares of weights to be finite"
     check_rows("pscore", pscore, pscore >= LEAST_PSCORE, must_be, "Drop such rounds, or clip it.")
-    features, shown = balanced_features(context), Shown(action, n_actions, units)
+    features, shown = balanced_features(context), Shown(action, n_actions, units, eligible)
     total, variance = np.empty((2, features.shape[1], n_actions))
     for row, f in enumerate(features.T):
-        # the terms are f (1[a_i = b] / pscore − 1)
+        # the terms are f (1[a_i = b] / pscore − 1) of the rounds in which b is eligible
         total[row], variance[row] = shown.sums(f / pscore, less=f)
     return balance_table(total, variance, shown)
-
-
-class Shown:
-    """Who was shown what: the pairs of a unit and an item that a log holds, and sums over them.
-
-    What a unit was never shown is not gone through, so the time grows with the rounds and not with
-    units times items.
-    """
-
-    def __init__(self, action: np.ndarray, n_actions: int, units: Units) -> None:
-        self.units, self.n_actions = units, n_actions
-        pair, self._of_round = np.unique(units.index * n_actions + action, return_inverse=True)
-        self._unit, self._item = np.divmod(pair, n_actions)
-
-    @property
-    def n_units(self) -> np.ndarray:
-        """How many units were shown each item, (n_actions,)."""
-        return np.bincount(self._item, minlength=self.n_actions)
-
-    def sums(self, terms: np.ndarray, less: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``Σ_i 1[a_i = b] terms_i − less_i`` and its variance, (n_actions,), of every item b.
-
-        Terms have shape (n_rounds,), and the variance is that of a sum of independent units.
-        """
-        n = len(self.units)
-        shown, less = np.bincount(self._of_round, terms), self.units.sums(less)
-        total = np.bincount(self._item, shown, self.n_actions) - less.sum()
-        # (shown − less)² of a pair that the log holds, less² of the others
-        excess = np.bincount(self._item, shown * (shown - 2 * less[self._unit]), self.n_actions)
-        variance = (excess + np.square(less).sum() - total**2 / n) * n / max(n - 1, 1)
-        return total, variance
 
 
 def balanced_features(context: np.ndarray) -> np.ndarray:

@@ -132,8 +132,10 @@ class Recorder:
     def __init__(self, policy: PolicyLike) -> None:
         self.policy, self.entropy, self.mass = policy, 0.0, np.zeros(1)
 
-    def __call__(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
-        pi = action_probabilities(self.policy, context, action_context)
+    def __call__(
+        self, context: np.ndarray, action_context: np.ndarray, eligible: np.ndarray | None = None
+    ) -> np.ndarray:
+        pi = action_probabilities(self.policy, context, action_context, eligible=eligible)
         self.mass = self.mass + pi.sum(axis=0, dtype=np.float64)
         self.entropy += entropy(pi.astype(np.float64, copy=False))
         return pi
