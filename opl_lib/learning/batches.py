@@ -13,6 +13,7 @@ from torch import Tensor
 from ..arrays import single_precision
 from ..logs.feedback import BanditFeedback
 from ..objectives import Batch
+from .eligible import EligibleItems
 from .steps import StepInput, gather_rows
 
 # A q̂ of up to this many numbers is computed once; a larger one for each batch and tile.
@@ -37,11 +38,16 @@ class StackedLog:
     context, action_context : tensors of shape (K or 1, n, features)
     batch : Batch
         Columns of shape (K or 1, n_rounds).
+    eligible : EligibleItems or None
+        What could be shown, if steps look at other items than the logged ones.
     n_rounds, n_models : int
     """
 
     def __init__(
-        self, logs: Sequence[BanditFeedback], q_hats: Sequence[PredictsRows] | None
+        self,
+        logs: Sequence[BanditFeedback],
+        q_hats: Sequence[PredictsRows] | None,
+        logged_only: bool = False,
     ) -> None:
         self.n_models, self.n_rounds = len(logs), logs[0].n_rounds
         self.context, self.action_context, reward, pscore = (
@@ -52,6 +58,7 @@ class StackedLog:
         clusters = [log.cluster_pscore for log in logs if log.cluster_pscore is not None]
         of_cluster = _table("cluster_pscore", clusters) if clusters else None
         self.batch = Batch(action, reward, pscore, cluster_pscore=of_cluster)
+        self.eligible = None if logged_only else EligibleItems.of(logs)
         self._q_hat: Callable[..., Tensor] | None = None
         self._q_logged: Tensor | None = None
         if q_hats is not None:
@@ -68,6 +75,7 @@ class StackedLog:
         columns = [None if c is None else gather_rows(c, rows) for c in self.batch]
         if q_logged is not None:
             q_logged = q_logged.gather(1, rows)
+        eligible = self.eligible_in(rows)
         for start in range(0, self.n_rounds, batch_size):
             part = (slice(None), slice(start, start + batch_size))
             yield StepInput(
@@ -75,7 +83,14 @@ class StackedLog:
                 Batch(*(None if c is None else c[part] for c in columns)),  # type: ignore[arg-type]
                 None if self._q_hat is None else partial(self._q_hat, rows[part]),
                 None if q_logged is None else q_logged[part],
+                None if eligible is None else eligible._replace(number=eligible.number[part]),
             )
+
+    def eligible_in(self, rows: Tensor) -> EligibleItems | None:
+        """What could be shown in rows (K, m)."""
+        if self.eligible is None:
+            return None
+        return self.eligible._replace(number=gather_rows(self.eligible.number, rows))
 
     def _store(self, of_fits: Sequence[PredictsRows], n_actions: int) -> None:
         """Set `_q_hat`, from rows and items to predictions (K, B, m), and `_q_logged`."""

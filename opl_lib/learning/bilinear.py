@@ -8,20 +8,19 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from ..arrays import feature_matrix, row_chunks
+from ..arrays import feature_matrix
 from ..checks import MIN_TEMPERATURE, check_number, plain_arithmetic
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives.regressions import mean_and_scale
 from ..policies.towers import TwoTower
 from ..policies.two_tower import TwoTowerPolicy
-from .products import Products, logging_model, ridge
+from .logging_model import logging_model
+from .products import Products, ridge, spread
 
 # Policies near the logging policy, from the farthest to the nearest.
 LEANS = (0.15, 0.3, 0.6, 1.0)
 LEAN = 0.1
 _MAX_LEAN = 1e6
-# The spread of scores is measured on so many contexts of the whole log, which may be sorted.
-_CONTEXTS = 1_000
 
 
 @dataclass(eq=False)
@@ -53,7 +52,7 @@ class BilinearLearner:
         Two linear towers.
     spread_ : float
         The s above, in units of the reward: the standard deviation of q̂ between the items of a
-        context, on average; 0 if no product predicts the reward.
+        context that could be shown, on average; 0 if no product predicts the reward.
 
     Raises
     ------
@@ -113,7 +112,7 @@ class BilinearLearner:
         self._unit = scale or 1.0
         self._q = ridge(feedback, products, (reward - self._mean) / self._unit)  # in that unit
         self._logging = logging_model(feedback, products) if self.lean > 0 else None
-        self.spread_ = self._unit * self._spread(feedback)
+        self.spread_ = self._unit * spread(feedback, products, self._q)
         self.policy_ = self.near_logging(float(self.lean), float(self.temperature))
         return self
 
@@ -212,14 +211,6 @@ class BilinearLearner:
         if len(items) == 0:
             raise ValueError("action_context has no rows: there is no item to predict for.")
         return x, products.item(items)
-
-    def _spread(self, feedback: BanditFeedback) -> float:
-        some = np.linspace(0, feedback.n_rounds - 1, min(feedback.n_rounds, _CONTEXTS)).astype(int)
-        slope = self._products.context(feedback.context[some]) @ self._q[:, 1:]
-        items = self._products.item(feedback.action_context)[:, 1:]
-        rows = row_chunks(len(slope), len(items))
-        found = [(slope[some] @ items.T).std(axis=1) for some in rows]
-        return float(np.concatenate(found).mean())
 
     def _towers(self, m: np.ndarray) -> TwoTower:
         """Linear towers whose inner products are ``x̃ᵀ m ã``, but for what all items share."""

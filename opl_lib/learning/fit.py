@@ -18,6 +18,7 @@ from ..objectives.regressions import Link
 from ..policies.towers import TwoTower
 from ..policies.two_tower import TwoTowerPolicy
 from .batches import PredictsRows
+from .eligible import restricts
 from .settings import SettledSettings, TwoTowerSettings
 from .stacks import is_plain_mlp
 from .steps import encodes_by_round
@@ -125,7 +126,7 @@ class Fit:
             self.way,
             *(log.n_rounds, log.n_actions, log.dim_context, log.dim_action_context),
             *(s.batch_size, s.epochs, s.shuffle, self.n_sampled, s.progress),
-            log.cluster_pscore is None,
+            *(log.cluster_pscore is None, self.way != "logged" and restricts(log)),
             tuple((*p.shape, p.requires_grad) for p in towers.parameters()),
         )
 

@@ -49,7 +49,8 @@ class _Run:
     def __init__(self, fits: Sequence[Fit]) -> None:
         self.fits, self.settings, self.way = fits, fits[0].settled, fits[0].way
         q_hats = [fit.q_hat for fit in fits if fit.q_hat is not None]
-        self.log = StackedLog([fit.feedback for fit in fits], q_hats or None)
+        logs = [fit.feedback for fit in fits]
+        self.log = StackedLog(logs, q_hats or None, logged_only=self.way == "logged")
         self.stack = stack_models([fit.policy.towers for fit in fits])
         of_fits = [fit.settled for fit in fits]
         rates, decays = [s.learning_rate for s in of_fits], [s.weight_decay for s in of_fits]
@@ -129,8 +130,9 @@ class _Run:
         n_sampled = self.fits[0].n_sampled
         if (epoch - 1).bit_count() == 1:  # the policy moves ever more slowly: after 1, 2, 4, 8, …
             drawn = [torch.randperm(self.log.n_rounds, generator=g) for g in self.looks]
-            contexts = gather_rows(self.log.context, torch.stack(drawn)[:, :_HEAD_CONTEXTS])
-            self.head = find_head(self.setup, contexts, n_sampled // 2)
+            rows = torch.stack(drawn)[:, :_HEAD_CONTEXTS]
+            contexts, eligible = gather_rows(self.log.context, rows), self.log.eligible_in(rows)
+            self.head = find_head(self.setup, contexts, n_sampled // 2, eligible)
         n_tail = n_sampled if self.head is None else n_sampled - n_sampled // 2
         return partial(sampled, n_sampled=n_tail, generators=self.draws, head=self.head)
 

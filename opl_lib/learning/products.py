@@ -1,6 +1,6 @@
-"""Products of context and item features: a ridge regression and a multinomial model, exactly.
+"""Products of context and item features, and a ridge regression on them, exactly.
 
-Both are bilinear forms ``x̃ᵀ M ã`` in standardised features x̃ and ã with a leading 1, and a bilinear
+It is a bilinear form ``x̃ᵀ M ã`` in standardised features x̃ and ã with a leading 1, and a bilinear
 form is two linear towers.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..arrays import row_chunks, single_precision
 from ..logs.feedback import BanditFeedback
+from .eligible import restricts
 
 # Beyond so many products, features are first compressed to their principal components.
 _MAX_PRODUCTS = 3_000
@@ -24,12 +25,8 @@ _N_FOLDS = 5
 _PENALTIES = np.geomspace(1e-3, 10, 9)  # of standardised products, per round
 # Of products of the context alone, as a share: they soak up what no choice of items can change.
 _CONTEXT_PENALTY = 0.03
-_LOGGING_PENALTY = 1e-3
-# The model of the logging policy sees so many probabilities a step at most, of at least so many
-# rounds.
-_MAX_CELLS = 2_000_000
-_MIN_ROUNDS = 500
-_STEPS = 40
+# The spread of predictions is that in so many contexts of the whole log, which may be sorted.
+_CONTEXTS = 1_000
 # Values of a column that differ by less than this share of their size are one value to a tower,
 # which computes in single precision; so do components with so small a share of the spread.
 _PRECISION = 3e-7
@@ -198,43 +195,14 @@ def _solve(gram: np.ndarray, moment: np.ndarray, penalty: np.ndarray) -> np.ndar
     return cho_solve(cho_factor(penalised, overwrite_a=True, check_finite=False), moment)
 
 
-def logging_model(feedback: BanditFeedback, products: Products) -> np.ndarray:
-    """The matrix M of a model ``softmax(x̃ᵀ M ã)`` of the policy that made a log.
-
-    The multinomial logit of McFadden 1974, by its penalised likelihood on as many rounds as are
-    quickly seen. Of uniform logging it is 0.
-    """
-    from scipy.optimize import minimize
-
-    n, n_actions = feedback.n_rounds, feedback.n_actions
-    if np.allclose(feedback.pscore, 1 / n_actions, rtol=1e-6, atol=0):
-        return np.zeros(products.shape)
-    n_seen = min(n, max(_MIN_ROUNDS, _MAX_CELLS // n_actions))
-    seen = np.random.default_rng(0).permutation(n)[:n_seen]
-    x, a = products.context(feedback.context[seen]), products.item(feedback.action_context)
-    action = feedback.action[seen]
-
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        m = flat.reshape(products.shape)
-        value, gradient = _LOGGING_PENALTY * np.square(m).sum(), 2 * _LOGGING_PENALTY * m
-        for some in row_chunks(n_seen, n_actions):
-            likelihood, slope = _likelihood(m, x[some], a, action[some])
-            value, gradient = value - likelihood / n_seen, gradient - slope / n_seen
-        return value, gradient.ravel()
-
-    start = np.zeros(products.shape).ravel()
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
-    return found.x.reshape(products.shape)
-
-
-def _likelihood(
-    m: np.ndarray, x: np.ndarray, a: np.ndarray, action: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """The log-likelihood of logged items (n,) under ``softmax(x m aᵀ)``, and its gradient in m."""
-    logits = x @ m @ a.T
-    logits -= logits.max(axis=1, keepdims=True)
-    pi = np.exp(logits)
-    total = pi.sum(axis=1, keepdims=True)
-    pi /= total
-    likelihood = (logits[np.arange(len(x)), action] - np.log(total[:, 0])).sum()
-    return float(likelihood), x.T @ a[action] - x.T @ pi @ a
+def spread(feedback: BanditFeedback, products: Products, m: np.ndarray) -> float:
+    """The standard deviation of ``x̃ᵀ m ã`` between what could be shown in a context, on average."""
+    some = np.linspace(0, feedback.n_rounds - 1, min(feedback.n_rounds, _CONTEXTS)).astype(int)
+    slope = products.context(feedback.context[some]) @ m[:, 1:]
+    items = products.item(feedback.action_context)[:, 1:]
+    eligible = feedback.eligible if restricts(feedback) else None
+    found = []
+    for rows in row_chunks(len(slope), len(items)):
+        among = True if eligible is None else eligible.mask(some[rows])
+        found.append((slope[rows] @ items.T).std(axis=1, where=among))
+    return float(np.concatenate(found).mean())

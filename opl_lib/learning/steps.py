@@ -13,7 +13,8 @@ columns that they show it, which an objective must allow (`Objective.only_logged
 
 A step is taken by K models at once, each on rounds of its own. Every function sets the gradients of
 the stack's weights to those of the value, and returns the K values. ``q_hat`` gives the reward
-model's predictions for some items, so that no pass has to hold them all.
+model's predictions for some items, so that no pass has to hold them all. Where a log says which
+items could be shown, "all items" are these.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import torch
 from torch import Tensor
 
 from ..objectives import Batch, Objective, Regression
+from ..objectives.batch import NEVER
+from .eligible import EligibleItems
 from .stacks import Stack
 
 # A round's scores of more items than this cost more than encoding its own item once more.
@@ -100,12 +103,15 @@ class StepInput(NamedTuple):
         them, shape (K, B, m).
     q_logged : tensor of shape (K, B), optional
         q̂ of each round for its own logged item.
+    eligible : EligibleItems, optional
+        The items that could be shown in each round; all if not given.
     """
 
     context: Tensor
     batch: Batch
     q_hat: Callable[[Tensor | None], Tensor] | None = None
     q_logged: Tensor | None = None
+    eligible: EligibleItems | None = None
 
 
 def gather_rows(table: Tensor, rows: Tensor) -> Tensor:
@@ -143,6 +149,8 @@ def exact(setup: Setup, step: StepInput) -> Tensor:
     stack, batch = setup.stack, step.batch
     if step.q_hat is not None:
         batch = batch._replace(q_hat=step.q_hat(None))
+    if step.eligible is not None:
+        batch = batch._replace(eligible=step.eligible.tile(slice(None)))
     stack.zero_grad()
     u, pull_u = stack.context_tower.encode(step.context)
     items = setup.all_items()
@@ -161,8 +169,12 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
     tiles = torch.arange(setup.n_actions).split(tile)
 
     def score(items: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        features = setup.action_context[:, items[0] : items[-1] + 1]
-        return stack.action_tower.score(query, features.expand(stack.n_models, -1, -1))
+        tile = slice(int(items[0]), int(items[-1]) + 1)
+        features = setup.action_context[:, tile].expand(stack.n_models, -1, -1)
+        z, pull_z = stack.action_tower.score(query, features)
+        if step.eligible is not None:
+            z.masked_fill_(~step.eligible.tile(tile), NEVER)
+        return z, pull_z
 
     # First pass: the logit of the logged item, that of "the rest", and the rest's mean q̂.
     z_logged = query.new_zeros(query.shape[:2])
@@ -180,6 +192,10 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
     collapsed = batch._replace(action=torch.zeros_like(batch.action))
     if step.q_logged is not None:
         collapsed = collapsed._replace(q_hat=torch.stack([step.q_logged, q_rest], dim=-1))
+    if step.eligible is not None:
+        others = step.eligible.size > 1
+        both = torch.stack([torch.ones_like(others), others], dim=-1)
+        collapsed = collapsed._replace(eligible=both)
     two_columns = torch.stack([z_logged, rest], dim=-1)
     value, gradient = setup.evaluate(two_columns, collapsed)
     pi_rest = torch.softmax(two_columns, dim=-1)[..., 1:]

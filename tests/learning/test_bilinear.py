@@ -12,7 +12,8 @@ from sklearn.linear_model import Ridge
 import opl_lib as opl
 from opl_lib.arrays import _is_on_disk
 from opl_lib.learning import bilinear, products
-from opl_lib.learning.products import Encoding, Products, logging_model, ridge
+from opl_lib.learning.logging_model import logging_model
+from opl_lib.learning.products import Encoding, Products, ridge
 
 
 def made(n=400, n_actions=5, pscore=None, reward=None, seed=0, **columns):
@@ -176,8 +177,8 @@ def test_near_logging_tilts_the_logging_model(lean, shown_by_softmax, of_softmax
 def test_without_a_lean_the_logging_policy_is_not_learned(
     shown_by_softmax, of_softmax, monkeypatch
 ):
-    monkeypatch.setattr("opl_lib.learning.bilinear.logging_model", None)
     log, _ = shown_by_softmax
+    monkeypatch.setattr("opl_lib.learning.bilinear.logging_model", None)
     plain = opl.BilinearLearner(lean=0).fit(log)
     given = log.context, log.action_context
     assert plain.policies_.keys() == {""}
@@ -250,7 +251,7 @@ def test_without_a_signal_the_policy_shows_what_was_shown(shown_by_softmax):
 
 def test_the_spread_is_that_of_the_whole_log(monkeypatch):
     """A log that is sorted begins with contexts that are like no others."""
-    monkeypatch.setattr(bilinear, "_CONTEXTS", 50)
+    monkeypatch.setattr(products, "_CONTEXTS", 50)
     log = made(1_000)
     learner = opl.BilinearLearner().fit(log[np.argsort(np.abs(log.context[:, 0]))])
     q_hat = learner.predict_reward(log.context, log.action_context)

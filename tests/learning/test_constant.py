@@ -37,7 +37,8 @@ def test_the_item_with_the_largest_mean_is_found():
     log = clicks([0.1, 0.5, 0.3], [400, 400, 400])
     learner = opl.ConstantItemLearner()
     assert learner.fit(log) is learner
-    assert learner.policy_ == opl.ConstantItemPolicy(1)
+    assert learner.policy_ == opl.ConstantItemPolicy(1, fallback=[2, 0])
+    assert repr(learner.policy_) == "ConstantItemPolicy(action=1)"
     means = [log.reward[log.action == item].mean() for item in range(3)]
     np.testing.assert_allclose(learner.value_, means, atol=0.03)
 
@@ -174,6 +175,55 @@ def test_what_is_no_item_is_named():
             opl.ConstantItemPolicy(action)
     with pytest.raises(TypeError, match="BanditFeedback"):
         opl.ConstantItemLearner().fit(np.eye(2))
+
+
+MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 1], [0, 1, 0, 1], [1, 0, 0, 0]], dtype=bool)
+
+
+def test_where_its_item_is_not_on_offer_the_next_of_the_ranking_is_shown():
+    policy, given = opl.ConstantItemPolicy(2, fallback=[3, 0, 1]), (np.ones((4, 1)), np.eye(4))
+    found = policy.predict_proba(*given, eligible=MASK)
+    assert found.argmax(axis=1).tolist() == [2, 3, 3, 0] and (found.sum(axis=1) == 1).all()
+    for_all = policy.predict_proba(*given, eligible=MASK[3])
+    assert for_all.argmax(axis=1).tolist() == [0, 0, 0, 0]
+    everywhere = policy.predict_proba(*given, eligible=np.ones(4, dtype=bool))
+    np.testing.assert_array_equal(everywhere, policy.predict_proba(*given))
+    short = opl.ConstantItemPolicy(2, fallback=(3,))
+    with pytest.raises(ValueError, match=r"in row 3 neither item 2 .* one of the 1 of its fallb"):
+        short.predict_proba(*given, eligible=MASK)
+
+
+WRONG = {
+    "twice": ([3, 3], "fallback names an item twice"),
+    "itself": ([2], "or the item that it stands in for"),
+    "negative": ([0, -1], "fallback must be numbers of items, from 0; got -1"),
+    "floats": ([0.5], "fallback must hold integers"),
+}
+
+
+@pytest.mark.parametrize(("fallback", "message"), WRONG.values(), ids=WRONG)
+def test_a_fallback_that_is_none_is_refused(fallback, message):
+    with pytest.raises(ValueError, match=message):
+        opl.ConstantItemPolicy(2, fallback)
+
+
+def test_a_fallback_of_more_items_than_there_are_is_named():
+    with pytest.raises(ValueError, match="fallback has item number 7, but there are 4 items"):
+        opl.ConstantItemPolicy(2, [7]).predict_proba(np.ones((4, 1)), np.eye(4), eligible=MASK)
+
+
+def test_the_learner_ranks_all_items_for_those_that_come_and_go():
+    rng, rates = np.random.default_rng(0), np.array([0.1, 0.8, 0.5, 0.3])
+    mask = np.tile(MASK, (500, 1))
+    uniform = mask / mask.sum(axis=1, keepdims=True)
+    action = (uniform.cumsum(axis=1) > rng.random((2_000, 1))).argmax(axis=1)
+    pscore = uniform[np.arange(2_000), action]
+    log = shown(action, rng.random(2_000) < rates[action], pscore, np.eye(4))
+    log = with_columns(log, eligible=mask)
+    policy = opl.ConstantItemLearner().fit(log).policy_
+    assert policy == opl.ConstantItemPolicy(1, fallback=[2, 3, 0])
+    found = policy.predict_proba(log.context, log.action_context, eligible=mask)
+    assert (found.argmax(axis=1) == np.where(mask, rates, -1).argmax(axis=1)).all()
 
 
 def test_it_is_judged_and_pickled_like_any_policy():

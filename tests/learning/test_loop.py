@@ -476,9 +476,9 @@ def test_a_fitted_model_can_be_fitted_further(logs):
 def test_the_head_is_found_anew_after_epochs_1_2_4_8(small_world, monkeypatch):
     calls, find_head, sampled = [], loop.find_head, loop.sampled
 
-    def spy_find_head(setup, context, size):
+    def spy_find_head(setup, context, size, eligible):
         calls.append(("head", context.shape[1], size))
-        return find_head(setup, context, size)
+        return find_head(setup, context, size, eligible)
 
     def spy_sampled(setup, step, n_sampled, generators, head=None):
         calls.append(("step", n_sampled, None if head is None else head.items.shape[1]))
