@@ -26,6 +26,16 @@ class Offered(NamedTuple):
     weight: np.ndarray
     number: np.ndarray
 
+    @classmethod
+    def of(cls, eligible: Eligible, cluster: np.ndarray | None = None) -> Offered | None:
+        """Items, or clusters (n_actions,) numbered from 0; None where all were always there."""
+        if eligible.sets.all():
+            return None
+        weight = eligible.sets.astype(float)
+        if cluster is not None:
+            weight = weight @ (cluster[:, None] == np.arange(cluster.max() + 1))
+        return cls(weight, eligible.number)
+
     def rows(self, rows: Any) -> np.ndarray:
         """Those of some rounds, (m, n_actions)."""
         return self.weight[self.number[rows]]

@@ -78,9 +78,7 @@ def with_clusters(
         raise ValueError("all items are in one cluster, whose propensity is 1; give at least two.")
     offered = None
     if feedback.eligible is not None:
-        of_cluster = number[:, None] == np.arange(len(labels))
-        eligible = feedback.eligible
-        offered = Offered(eligible.sets @ of_cluster.astype(float), eligible.number)
+        offered = Offered.of(feedback.eligible, number)
     estimate = estimate_among(
         *(offered, feedback.context, number[feedback.action], len(labels), feedback.units),
         *(classifier, 5, floor, 10, random_state),

@@ -117,7 +117,7 @@ def estimate_propensities(
     if eligible is not None:
         eligible = Eligible.of(eligible, len(action), int(n_actions))
         check_on_offer(action, eligible)
-        offered = Offered(eligible.sets.astype(float), eligible.number)
+        offered = Offered.of(eligible)
     how = classifier, n_folds, floor, n_bins, random_state
     return estimate_among(offered, context, action, int(n_actions), units, *how)
 

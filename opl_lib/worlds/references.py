@@ -44,6 +44,7 @@ def _best_ranking(shown: Shown, item_values: np.ndarray) -> float:
     """What is earned by showing the first item of a ranking that can be shown: a sum."""
     total = 0.0
     for _, q, eligible in shown:
+        assert eligible is not None
         best = np.where(eligible, item_values, -1).argmax(axis=1)
         total += q[np.arange(len(q)), best].sum()
     return total
