@@ -142,7 +142,7 @@ def row_numbers(rows: Any, n_rounds: int) -> np.ndarray:
         ends = (rows.start, rows.stop, rows.step)
         if rows.step == 0 or not all(end is None or isinstance(end, Integral) for end in ends):
             raise ValueError(f"rows cannot be a slice with the ends and step {ends}.")
-        return np.arange(n_rounds)[rows]
+        return np.arange(*rows.indices(n_rounds))
     if isinstance(rows, tuple):  # places in several dimensions, as of numpy.nonzero
         if len(rows) != 1:
             raise ValueError(f"rows cannot be a tuple, as of {len(rows)} dimensions. Pass a list.")

@@ -272,6 +272,37 @@ def features(rows=False, width=False, single=False, no_rows=True):
     return Kind(refused, accepted, either)
 
 
+def mask(one_row=False):
+    """What could be shown: a row a round and a column an item, or perhaps one row for all."""
+
+    def refused(right):
+        right = np.asarray(right)
+        given = {
+            **_numeric(right),
+            "numbers": right.astype(int),
+            "fractions": right / 2,
+            "NaN": np.where(right, np.nan, 1.0),
+            "an empty list": [],
+            "three dimensions": right[None],
+            "a row less": right[:-1],
+            "a column less": right[:, :-1],
+            "a column more": right[:, [0, *range(right.shape[1])]],
+            "a row of nothing": changed(right, -1, False),
+            "one of fewer rounds": opl.Eligible.of_mask(right[:-1]),
+        }
+        return given if one_row else {**given, "one row": right[0]}
+
+    def accepted(right):
+        right = np.asarray(right)
+        return {
+            **_same_array(right),
+            "a frame": pd.DataFrame(right),
+            "one of opl.Eligible": opl.Eligible.of_mask(right),
+        }
+
+    return Kind(refused, accepted)
+
+
 def column(low=None, high=None):
     """Numbers, one a round."""
 
@@ -605,7 +636,10 @@ def facts(thing):
         names = ("context", "action", "reward", "pscore", "action_context", "position")
         users = None if thing.user_id is None else np.unique(thing.user_id, return_inverse=True)[1]
         when = None if thing.timestamp is None else np.argsort(thing.timestamp, kind="stable")
-        return {**{name: getattr(thing, name) for name in names}, "users": users, "when": when}
+        given = {name: getattr(thing, name) for name in names}
+        return {**given, "users": users, "when": when, "eligible": facts(thing.eligible)}
+    if isinstance(thing, opl.Eligible):
+        return thing.mask()
     if isinstance(thing, pd.DataFrame | pd.Series):
         return {"index": list(thing.index), "values": thing.to_numpy()}
     if isinstance(thing, opl.TwoTowerPolicy):
@@ -625,7 +659,7 @@ def facts(thing):
         return {name: facts(value) for name, value in thing.items()}
     if isinstance(thing, list | tuple):
         return tuple(facts(value) for value in thing)
-    if isinstance(thing, np.ndarray | int | float | str | np.generic):
+    if thing is None or isinstance(thing, np.ndarray | int | float | str | np.generic):
         return thing
     return type(thing).__name__
 

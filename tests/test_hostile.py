@@ -36,6 +36,7 @@ NOT_ATTACKED = {
     "get_params": {"deep"},
     "set_params": {"params"},
     "draw_context": {"n_rounds", "rng"},
+    "draw_eligible": {"n_rounds", "rng"},
     "users_of": {"context"},
     "reward_probability": {"context"},
     "reward_probability_of": {"context", "action"},

@@ -87,30 +87,6 @@ class Eligible:
         )
 
     @classmethod
-    def of(cls, eligible: Any, n_rounds: int, n_actions: int) -> Eligible:
-        """Take one of these, or a mask, for a log of a known size.
-
-        Parameters
-        ----------
-        eligible : Eligible or boolean array of shape (n_rounds, n_actions)
-        n_rounds, n_actions : int
-            What its size should be.
-
-        Returns
-        -------
-        Eligible
-        """
-        if not isinstance(eligible, cls):
-            eligible = cls.of_mask(eligible)
-        shape = (len(eligible), eligible.n_actions)
-        if shape != (n_rounds, n_actions):
-            raise ValueError(
-                f"eligible is for {shape[0]:,} rounds and {shape[1]:,} items; the log has "
-                f"{n_rounds:,} and {n_actions:,}. It needs a row a round and a column an item."
-            )
-        return eligible
-
-    @classmethod
     def of_mask(cls, mask: Any) -> Self:
         """Find the distinct sets in a mask.
 
@@ -183,16 +159,6 @@ class Eligible:
         distinct = cls.of_mask(sets)
         return object.__new__(cls)._set(distinct.sets, distinct.number[number])
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[Eligible]) -> Self:
-        """The rounds of several, end to end."""
-        distinct = cls.of_mask(np.concatenate([part.sets for part in parts]))
-        start = np.cumsum([0, *(len(part.sets) for part in parts[:-1])])
-        number = [
-            first + part.number.astype(np.int64) for first, part in zip(start, parts, strict=True)
-        ]
-        return object.__new__(cls)._set(distinct.sets, distinct.number[np.concatenate(number)])
-
     @property
     def n_actions(self) -> int:
         """Number of items of the catalogue."""
@@ -222,7 +188,28 @@ class Eligible:
 
     def mask(self, rows: Any = slice(None)) -> np.ndarray:
         """Whether each item could be shown in some rounds, boolean (m, n_actions)."""
-        return self.sets[self.number[rows]]
+        return self.sets[self.number[row_numbers(rows, len(self))]]
+
+
+def as_eligible(eligible: Any, n_rounds: int, n_actions: int) -> Eligible:
+    """What a log is passed, one of these or a mask; raise unless it is of the log's size."""
+    if not isinstance(eligible, Eligible):
+        eligible = Eligible.of_mask(eligible)
+    shape = (len(eligible), eligible.n_actions)
+    if shape != (n_rounds, n_actions):
+        raise ValueError(
+            f"eligible is for {shape[0]:,} rounds and {shape[1]:,} items; the log has "
+            f"{n_rounds:,} and {n_actions:,}. It needs a row a round and a column an item."
+        )
+    return eligible
+
+
+def joined(parts: Sequence[Eligible]) -> Eligible:
+    """The rounds of several, end to end."""
+    distinct = Eligible.of_mask(np.concatenate([part.sets for part in parts]))
+    start = np.cumsum([0, *(len(part.sets) for part in parts[:-1])])
+    number = [at + part.number.astype(int) for at, part in zip(start, parts, strict=True)]
+    return Eligible(distinct.sets, distinct.number[np.concatenate(number)])
 
 
 def boolean(name: str, values: Any, ndim: int | None) -> np.ndarray:
@@ -241,7 +228,7 @@ def boolean(name: str, values: Any, ndim: int | None) -> np.ndarray:
 def eligible_mask(eligible: Any, n_rows: int, n_actions: int) -> np.ndarray:
     """What a policy is passed, as a mask of shape (n_rows, n_actions); one row may be for all."""
     if isinstance(eligible, Eligible):
-        return Eligible.of(eligible, n_rows, n_actions).mask()
+        return as_eligible(eligible, n_rows, n_actions).mask()
     mask = boolean("eligible", eligible, None)
     if mask.shape not in ((n_actions,), (n_rows, n_actions)):
         raise ValueError(

@@ -118,7 +118,7 @@ class BanditFeedback(Rounds):
         item_id : str, optional
             Column of `items` that identifies an item; required if `items` is a data frame.
         item_features : list of str, optional
-            Numeric columns of `items`; all but `item_id`, and dates, if not given.
+            Numeric columns of `items`; all but `item_id` and `eligible` if not given.
         position, user_id, timestamp : str, optional
             Columns for the optional parts of the log.
         eligible : pair of str, or as in BanditFeedback; optional
@@ -198,7 +198,8 @@ class BanditFeedback(Rounds):
         ----------
         policy : policy or array of shape (n_rounds, n_actions), optional
             An object with ``predict_proba(context, action_context)``, a function like that, or the
-            probabilities in all rounds. Uniform if not given: could this log judge every item?
+            probabilities in all rounds. Uniform, over what was eligible, if not given: could this
+            log judge every item?
 
         Returns
         -------

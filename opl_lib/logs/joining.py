@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .eligible import Eligible
+from .eligible import joined
 from .identity import MAX_EXACT, example, kind_of
 
 
@@ -45,7 +45,7 @@ def join(name: str, columns: Sequence[Any]) -> Any:
         missing = next(number for number, column in enumerate(columns) if column is None)
         raise ValueError(f"log {missing} has no {name} but others have; add or drop it.")
     if name == "eligible":
-        return Eligible.concatenate(present)
+        return joined(present)
     return (
         _join_labels(name, present) if name in ("user_id", "timestamp") else np.concatenate(present)
     )

@@ -11,7 +11,7 @@ from ..arrays import MAX_ELEMENTS, check_rows, feature_matrix, integers
 from ..checks import check_number, check_seed, plain_arithmetic
 from .calibration import calibration_table, item_weights, predicted_balance
 from .classifier import Offered, cross_fit_classifier
-from .eligible import Eligible
+from .eligible import as_eligible
 from .identity import labels
 from .propensity_estimate import PropensityEstimate
 from .shown import Shown
@@ -115,7 +115,7 @@ def estimate_propensities(
     context, action, units = _checked(context, action, n_actions, n_folds, user_id)
     offered = None
     if eligible is not None:
-        eligible = Eligible.of(eligible, len(action), int(n_actions))
+        eligible = as_eligible(eligible, len(action), int(n_actions))
         check_on_offer(action, eligible)
         offered = Offered.of(eligible)
     how = classifier, n_folds, floor, n_bins, random_state

@@ -148,7 +148,10 @@ def on_offer(eligible: Any, items: Any, timestamp: np.ndarray | None) -> Any:
             "has those of the rounds."
         )
     start, end = (frame_column(items, name, "eligible, of items") for name in eligible)
-    return Eligible.of_dates(timestamp, start, end)
+    try:
+        return Eligible.of_dates(timestamp, start, end)
+    except ValueError as error:
+        raise ValueError(f"eligible, the start and end of items: {error}") from error
 
 
 def _names_dates(eligible: Any) -> bool:

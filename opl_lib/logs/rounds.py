@@ -19,7 +19,7 @@ from ..arrays import (
     row_numbers,
 )
 from ..checks import check_seed, plain_arithmetic
-from .eligible import Eligible
+from .eligible import Eligible, as_eligible
 from .identity import labels, times
 from .joining import check_logs, join
 from .units import Units
@@ -82,7 +82,7 @@ class Rounds:
         self._check_lengths()
         check_values(self)
         if self.eligible is not None:
-            set_column("eligible", Eligible.of(self.eligible, self.n_rounds, self.n_actions))
+            set_column("eligible", as_eligible(self.eligible, self.n_rounds, self.n_actions))
             check_on_offer(self.action, self.eligible)
 
     def _check_lengths(self) -> None:

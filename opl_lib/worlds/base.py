@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays import feature_matrix, read_only, row_chunks
 from ..checks import check_seed, plain_arithmetic
-from ..logs.eligible import Eligible
+from ..logs.eligible import Eligible, as_eligible
 from ..logs.feedback import BanditFeedback
 from ..protocols import PolicyLike, action_probabilities, policy_function
 from .asked import check_count
@@ -115,7 +115,7 @@ class World(KnownRewards):
             )
         eligible = self.draw_eligible(n_rounds, rng) if eligible is None else eligible
         if eligible is not None:
-            eligible = Eligible.of(eligible, n_rounds, self.n_actions)
+            eligible = as_eligible(eligible, n_rounds, self.n_actions)
         action, pscore = self._choose(context, rng.uniform(size=n_rounds), eligible)
         return BanditFeedback(
             context=context,

@@ -4,12 +4,17 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 import torch
-from hostile import Call, Kind, also, column, flag, integers, number, optional, thing
+from hostile import Call, Kind, also, column, flag, integers, mask, number, optional, thing
 from sklearn.linear_model import LogisticRegression, Ridge
 
 import opl_lib as opl
 
 from .things import Fits, Returns, things
+
+
+def eligible_kind():
+    """What may be shown, in each row or in all; None stands for all items."""
+    return optional(mask(one_row=True))
 
 
 def answers(right):

@@ -15,6 +15,8 @@ from hostile import (
     features,
     integers,
     labels,
+    mask,
+    no_arrays,
     number,
     optional,
     seed,
@@ -59,35 +61,16 @@ def calls():
         "user_id": (t.user, optional(labels())),
         "timestamp": (t.time, optional(times())),
         "cluster_pscore": (t.pscore, optional(column(low=(0, -0.5, 0.01), high=(1.5,)))),
+        "eligible": (
+            t.eligible,
+            optional(also(mask(), lambda right: {"without what was shown": right[:, [1, 2, 0]]})),
+        ),
     }
     yield one("BanditFeedback", opl.BanditFeedback, **full)
     yield one(
         "BanditFeedback.__getitem__",
         lambda rows: t.log[rows],
-        rows=(
-            np.arange(12),
-            also(
-                thing(but=("an empty list", "an array", "a number", "True")),
-                {
-                    "beyond the last": [24],
-                    "before the first": [-25],
-                    "fractions": [0.5],
-                    "whole floats": [1.0],
-                    "a number beyond the last": 24,
-                    "a mask that is too short": np.ones(5, bool),
-                    "a mask that is too long": np.ones(25, bool),
-                    "no row": [],
-                    "an empty slice": slice(0, 0),
-                    "a mask of nothing": np.zeros(24, bool),
-                    "a slice of text": slice("a", "b"),
-                    "two dimensions": np.zeros((2, 2), int),
-                    "a pair": (0, 1, 2),
-                    "an ellipsis of columns": (slice(None), 0),
-                    "None in it": [0, None],
-                },
-                {"a slice": slice(0, 12), "a mask": np.arange(24) < 12, "a list": list(range(12))},
-            ),
-        ),
+        rows=(np.arange(12), _rows()),
     )
     yield one(
         "BanditFeedback.split",
@@ -142,6 +125,7 @@ def calls():
         ),
     )
     yield from _frames(one, t)
+    yield from _eligible(one, t)
     yield one(
         "with_clusters",
         opl.with_clusters,
@@ -163,8 +147,79 @@ def calls():
         n_bins=(3, count()),
         random_state=(0, seed()),
         user_id=(np.arange(24), optional(labels())),
+        eligible=(t.eligible, optional(mask())),
     )
     yield from _open_bandit(one)
+
+
+def _rows():
+    """Some of 24 rows."""
+    return also(
+        thing(but=("an empty list", "an array", "a number", "True")),
+        {
+            "beyond the last": [24],
+            "before the first": [-25],
+            "fractions": [0.5],
+            "whole floats": [1.0],
+            "a number beyond the last": 24,
+            "a mask that is too short": np.ones(5, bool),
+            "a mask that is too long": np.ones(25, bool),
+            "no row": [],
+            "an empty slice": slice(0, 0),
+            "a mask of nothing": np.zeros(24, bool),
+            "a slice of text": slice("a", "b"),
+            "two dimensions": np.zeros((2, 2), int),
+            "a pair": (0, 1, 2),
+            "an ellipsis of columns": (slice(None), 0),
+            "None in it": [0, None],
+        },
+        {"a slice": slice(0, 12), "a mask": np.arange(24) < 12, "a list": list(range(12))},
+    )
+
+
+def _eligible(one, t):
+    sets = np.array([[True, False, True], [True, True, False]])
+    sized = ("a row less", "a column less", "a column more", "one of fewer rounds")
+    free = but(mask(one_row=True), *sized)
+    free = free._replace(accepted=lambda right: {"a list": right.tolist()})
+    yield one(
+        "Eligible",
+        opl.Eligible,
+        sets=(sets, free),
+        number=(np.arange(24) % 2, integers(rows=False, high=2)),
+    )
+    yield one("Eligible.of_mask", opl.Eligible.of_mask, mask=(t.eligible, free))
+    yield one("Eligible.mask", opl.Eligible.of_mask(t.eligible).mask, rows=(np.arange(12), _rows()))
+    always = [np.nan] * 3
+    yield one(
+        "Eligible.of_dates",
+        lambda timestamp: opl.Eligible.of_dates(timestamp, always, always),
+        timestamp=(t.time, times()),
+    )
+    yield one(
+        "Eligible.of_dates of items",
+        opl.Eligible.of_dates,
+        timestamp=t.time,
+        start=([0, 5, 8], _dates_of_items({"after the end": [0, 21, 8], "late": [1, 5, 8]})),
+        end=([24, 20, 24], _dates_of_items({"before the start": [24, 4, 24]})),
+    )
+
+
+def _dates_of_items(refused):
+    """Times of three items, some of which may be missing."""
+    return Kind(
+        lambda right: {
+            **no_arrays(),
+            **refused,
+            "text": ["a", "b", "c"],
+            "dates beside numbers": np.array(right).astype("M8[D]"),
+            "infinity": [*right[:2], np.inf],
+            "an entry less": right[:2],
+            "two dimensions": [right],
+        },
+        lambda right: {"an array": np.array(right), "floats": np.array(right, float)},
+        lambda right: {"one is missing": [None, *right[1:]]},
+    )
 
 
 def _with(**columns):
@@ -310,6 +365,36 @@ def _frames(one, t):
         position=("slot", optional(name_kind("x0", "item"))),
         user_id=("user", optional(name_kind())),
         timestamp=("when", optional(name_kind("item"))),
+    )
+    dated = t.table_of_items.assign(**{"from": pd.NaT, "to": pd.Timestamp("2026-01-01")})
+    yield one(
+        "BanditFeedback.from_dataframe of dates",
+        lambda eligible: opl.BanditFeedback.from_dataframe(
+            t.frame,
+            context=["x0"],
+            action="item",
+            reward="click",
+            pscore="p",
+            items=dated,
+            item_id="id",
+            timestamp="when",
+            eligible=eligible,
+        ),
+        eligible=(
+            ("from", "to"),
+            thing(
+                {
+                    "one name": ("to",),
+                    "three names": ("from", "to", "to"),
+                    "another column": ("from", "zz"),
+                    "numbers": (0, 1),
+                    "a column of text": ("id", "to"),
+                    "a column of numbers": ("from", "f"),
+                    "the end for the start": ("to", "from"),
+                },
+                {"a list": ["from", "to"], "a mask": np.ones((24, 3), bool)},
+            ),
+        ),
     )
     obp = t.log.to_obp()
     needed = ("context", "action", "reward", "pscore")

@@ -12,6 +12,7 @@ from .kinds import (
     all_half,
     call_of,
     cluster_kind,
+    eligible_kind,
     fitted_model,
     likely,
     module_kind,
@@ -49,16 +50,23 @@ def calls():
         temperature=(0.5, temperature),
     )
     yield one("TwoTowerPolicy.at_temperature", two.at_temperature, temperature=(0.5, temperature))
-    for name in ("predict_proba", "scores", "greedy", "to_obp"):
+    eligible = (t.eligible, eligible_kind())
+    yield one("TwoTowerPolicy.scores", two.scores, context=context, action_context=items)
+    for name in ("predict_proba", "greedy", "to_obp"):
         yield one(
-            f"TwoTowerPolicy.{name}", getattr(two, name), context=context, action_context=items
+            f"TwoTowerPolicy.{name}",
+            getattr(two, name),
+            context=context,
+            action_context=items,
+            eligible=eligible,
         )
     yield one(
         "TwoTowerPolicy.top_k",
         two.top_k,
         context=context,
         action_context=items,
-        k=(2, count(most=3)),
+        k=(2, count(most=2)),
+        eligible=eligible,
     )
     yield one(
         "TwoTowerPolicy.sample",
@@ -66,6 +74,7 @@ def calls():
         context=context,
         action_context=items,
         random_state=(0, optional(seed())),
+        eligible=eligible,
     )
     yield one("TwoTowerPolicy.embed_context", two.embed_context, context=context)
     yield one("TwoTowerPolicy.embed_items", two.embed_items, action_context=items)
@@ -136,6 +145,7 @@ def calls():
         index.search,
         queries=(queries, features(width=True)),
         k=(2, count(most=3)),
+        eligible=(np.ones((2, 3), bool), eligible_kind()),
     )
     yield one(
         "ItemIndex.search of giants",
@@ -158,7 +168,11 @@ def calls():
     )
     stages = opl.TwoStagePolicy(two, t.model, t.cluster)
     yield one(
-        "TwoStagePolicy.predict_proba", stages.predict_proba, context=context, action_context=items
+        "TwoStagePolicy.predict_proba",
+        stages.predict_proba,
+        context=context,
+        action_context=items,
+        eligible=eligible,
     )
     yield one(
         "TwoStagePolicy.predict_proba of others",

@@ -27,6 +27,7 @@ class Things:
         self.action = np.arange(self.n) % 3
         self.reward = rng.integers(0, 2, self.n).astype(float)
         self.pscore = rng.integers(1, 5, self.n) / 8
+        self.eligible = np.arange(3) != (self.action + 1)[:, None] % 3  # two of three
         self.user = np.arange(self.n) // 2
         self.time = rng.permutation(self.n)
         self.columns = {

@@ -13,6 +13,7 @@ from hostile import (
     features,
     integers,
     labels,
+    mask,
     number,
     optional,
     seed,
@@ -21,7 +22,7 @@ from hostile import (
 
 import opl_lib as opl
 
-from .kinds import POSITIVE, all_half, answers, call_of, likely, policy_kind
+from .kinds import POSITIVE, all_half, answers, call_of, eligible_kind, likely, policy_kind
 from .things import Coupons, Returns, things
 
 
@@ -129,6 +130,7 @@ def calls():
             world.sample,
             n_rounds=(4, count()),
             random_state=(0, optional(seed())),
+            eligible=(_all(4, world), optional(mask())),
         )
         yield one(
             f"{name}.draw_context",
@@ -138,6 +140,7 @@ def calls():
             n_rounds=4,
             rng=None,
         )
+        yield one(f"{name}.draw_eligible", world.draw_eligible, n_rounds=4, rng=None)
         yield one(
             f"{name}.users_of",
             world.users_of,
@@ -164,6 +167,7 @@ def calls():
             world.policy_value,
             policy=(Returns(likely), policy_kind()),
             context=(context, optional(also(wrong, {"no rows": context[:0]}))),
+            eligible=(_all(len(context), world), eligible_kind()),
         )
         group = np.arange(world.n_actions) % 2
         yield one(
@@ -172,6 +176,7 @@ def calls():
             policy=(Returns(likely), policy_kind()),
             group=(group, labels()),
             context=(context, optional(also(wrong, {"no rows": context[:0]}))),
+            eligible=(_all(len(context), world), eligible_kind()),
         )
         lists = also(
             integers(high=world.n_actions),
@@ -206,7 +211,13 @@ def calls():
         (t.square_items, also(features(width=True), {"no rows": t.square_items[:0]})),
     )
     for name in ("softmax", "epsilon_greedy", "epsilon_greedy_as_published"):
-        yield one(f"{name}.__call__", getattr(opl, name)(), context=context, action_context=items)
+        yield one(
+            f"{name}.__call__",
+            getattr(opl, name)(),
+            context=context,
+            action_context=items,
+            eligible=(t.eligible, eligible_kind()),
+        )
     yield one("uniform", lambda: opl.uniform()(t.context, t.items))
     yield one(
         "zipf",
@@ -219,6 +230,7 @@ def calls():
             getattr(opl, name)(),
             context=(t.context, _counted()),
             action_context=(t.items, also(_counted(), {"no rows": t.items[:0]})),
+            eligible=(t.eligible, eligible_kind()),
         )
     yield one(
         "stale_greedy",
@@ -236,6 +248,7 @@ def calls():
             t.world.action_context,
             also(features(), {"no rows": t.items[:0], "an item less": t.items[:-1]}),
         ),
+        eligible=(t.eligible[: len(t.world.eval_context)], eligible_kind()),
     )
     yield one(
         "softmax",
@@ -248,6 +261,10 @@ def calls():
             lambda epsilon, name=name: getattr(opl, name)(epsilon)(t.context, t.square_items),
             epsilon=(0.5, number((-0.1, 1.5))),
         )
+
+
+def _all(n_rounds, world):
+    return np.ones((n_rounds, world.n_actions), dtype=bool)
 
 
 def _counted():

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import opl_lib as opl
+from opl_lib.logs.eligible import joined
 
 N_ITEMS = 6
 ALL = np.ones((3, 3), dtype=bool)
@@ -57,9 +58,9 @@ def test_rows_share_the_sets(eligible, rows):
 
 def test_parts_joined_are_the_whole(eligible):
     parts = [eligible[:1000], eligible[3000:], eligible[1000:3000]]
-    joined = opl.Eligible.concatenate(parts)
-    assert (joined.mask() == np.concatenate([part.mask() for part in parts])).all()
-    assert len(joined.sets) == len(opl.Eligible.of_mask(eligible.mask()).sets)
+    whole = joined(parts)
+    assert (whole.mask() == np.concatenate([part.mask() for part in parts])).all()
+    assert len(whole.sets) == len(opl.Eligible.of_mask(eligible.mask()).sets)
 
 
 def test_nobody_can_write_to_them(eligible):
