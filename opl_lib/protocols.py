@@ -19,7 +19,11 @@ Predict: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @runtime_checkable
 class Policy(Protocol):
-    """Says how likely it shows each item."""
+    """Says how likely it shows each item.
+
+    Its method may take a third argument by the name `eligible`: a boolean mask (n, n_actions) of
+    the items that it may show.
+    """
 
     def predict_proba(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
         """Probabilities of shape (n, n_actions), whose rows sum to 1."""

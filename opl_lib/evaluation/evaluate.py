@@ -45,7 +45,9 @@ def evaluate(
         An object with ``predict_proba(context, action_context)``, or a function of the same
         arguments, that returns probabilities of shape (n, n_actions); or an array of what it would
         return for the rounds of this log, (n_rounds, n_actions), or ``obp``'s of one dimension
-        more.
+        more. Where the log says what was eligible, a method or function that has a parameter
+        `eligible` is asked among these items, by a boolean mask of that shape; of what others
+        return, the share of other items is spread over these in proportion.
     feedback : BanditFeedback
         Held-out rounds. On the rounds a policy was trained on, every estimate is too high.
     estimators : sequence of str or Estimator, optional
@@ -71,7 +73,8 @@ def evaluate(
         ``"betting"`` only.
     max_weight : float, optional
         The largest possible weight over all contexts and items; for the same. It is ``n_actions``
-        if the log was made uniformly. The largest weight seen is no such bound.
+        if the log was made uniformly, or the most that were eligible. The largest weight seen is no
+        such bound.
     random_state : int
         Fixes the resamples of ``"bootstrap"``, and the order in which ``"betting"`` sees the rows.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -242,3 +242,10 @@ def eligible_mask(eligible: Any, n_rows: int, n_actions: int) -> np.ndarray:
             "offer, or leave the row out."
         )
     return mask
+
+
+def eligible_rows(eligible: Any, n_rows: int, n_actions: int) -> Callable[[slice], np.ndarray]:
+    """The same by rows, so that the sets of many rows are never a mask of all."""
+    if isinstance(eligible, Eligible):
+        return as_eligible(eligible, n_rows, n_actions).mask
+    return eligible_mask(eligible, n_rows, n_actions).__getitem__

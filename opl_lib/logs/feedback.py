@@ -51,14 +51,13 @@ class BanditFeedback(Rounds):
         The probability in [pscore, 1] of an item of this item's cluster; for the objectives `mips`,
         `offcem` and `potec`.
     eligible : Eligible or boolean array of shape (n_rounds, n_actions), optional
-        What could be shown in each round; all items, if not given. Whatever sums over items,
-        learning and evaluation, then sums over these.
+        What could be shown in each round, the item that was included; all items, if not given.
+        Whatever sums over items, in learning and evaluation, sums over these.
 
     Raises
     ------
     ValueError
-        If a shape, a range or a value is wrong, or an item was shown that was not eligible. The
-        message names argument, row and cure.
+        If a shape, a range or a value is wrong. The message names argument, row and cure.
 
     Examples
     --------
@@ -132,8 +131,8 @@ class BanditFeedback(Rounds):
         Raises
         ------
         ValueError
-            If a column is missing or not numeric, an action is not among `items`, or columns are
-            named of `items` that are an array.
+            If a column is missing or not numeric, an action is not among `items`, or what is said
+            of columns of `items` cannot be.
 
         Examples
         --------
@@ -172,8 +171,8 @@ class BanditFeedback(Rounds):
         ----------
         bandit_feedback : mapping
             With keys ``context``, ``action``, ``reward``, ``pscore``, ``action_context`` and
-            optionally ``position``, and ``eligible``, which obp itself does not know. Other keys,
-            such as the oracle ``expected_reward``, are left.
+            optionally ``position``; and ``eligible``, which `to_obp` adds. Others are left, such as
+            the oracle ``expected_reward``.
         action_context : array of shape (n_actions, dim_action_context), optional
             Item features in place of the dictionary's; ``np.eye(n_actions)`` for that of
             ``MultiClassToBanditReduction``, which has none.
@@ -184,13 +183,6 @@ class BanditFeedback(Rounds):
         """
         return cls(**readers.obp_columns(bandit_feedback, action_context))
 
-    def to_obp(self) -> dict[str, Any]:
-        """Return the dictionary that ``obp.ope.OffPolicyEvaluation`` takes."""
-        sizes = ("n_rounds", "n_actions")
-        arrays = ("context", "action_context", "action", "position", "reward", "pscore")
-        mask = {} if self.eligible is None else {"eligible": self.eligible.mask()}
-        return {name: getattr(self, name) for name in (*sizes, *arrays)} | mask
-
     def support_report(self, policy: PolicyLike | np.ndarray | None = None) -> SupportReport:
         """Say how well this log can speak about a policy, before anything is learned from it.
 
@@ -198,8 +190,7 @@ class BanditFeedback(Rounds):
         ----------
         policy : policy or array of shape (n_rounds, n_actions), optional
             An object with ``predict_proba(context, action_context)``, a function like that, or the
-            probabilities in all rounds. Uniform, over what was eligible, if not given: could this
-            log judge every item?
+            probabilities in all rounds. Uniform if not given: could this log judge every item?
 
         Returns
         -------
@@ -231,10 +222,10 @@ class BanditFeedback(Rounds):
             ``E[f(x) (1[a = b] / pscore − 1)]``, which is 0, estimated and divided by its standard
             error, for each item b, over the rounds in which it was eligible; first for ``f = 1``,
             then for each feature, less its mean. NaN for items that less than 30 rounds, or users,
-            were shown. Of 100 such numbers, the
-            largest is above 4 in one right log of a hundred; where single weights are very large,
-            more often: a log that misses the giants has a sum that is off and an error that is too
-            small. `PropensityEstimate.balance` needs no weights.
+            were shown. Of 100 such numbers, the largest is above 4 in one right log of a hundred;
+            where single weights are very large, more often: a log that misses the giants has a sum
+            that is off and an error that is too small. `PropensityEstimate.balance` needs no
+            weights.
 
         References
         ----------
@@ -252,9 +243,7 @@ class BanditFeedback(Rounds):
         >>> [bool(each.balance().abs().max(axis=None) < 4) for each in (log, wrong)]
         [True, False]
         """
-        return feature_balance(
-            *(self.context, self.action, self.pscore, self.n_actions, self.units, self.eligible)
-        )
+        return feature_balance(self)
 
 
 def check_feedback(feedback: Any, name: str = "feedback") -> None:

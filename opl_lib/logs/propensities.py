@@ -92,6 +92,11 @@ def estimate_propensities(
     standard errors are those of the draws, given the estimates; of users, whose draws may depend on
     each other, those of what the users did.
 
+    A classifier cannot tell an item that is unpopular from one that is seldom on offer. So, with
+    `eligible`, an item's probabilities are multiplied by a factor and scaled to sum to 1 among what
+    was on offer, such that each item is expected as often as it was shown. This is exact for a
+    logging policy that ignored the context, and close for others where many items were on offer.
+
     References
     ----------
     Hirano, Imbens and Ridder, "Efficient estimation of average treatment effects using the

@@ -142,6 +142,13 @@ class Rounds:
         """A copy and an unpickled log are made and checked like any other."""
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
+    def to_obp(self) -> dict[str, Any]:
+        """Return the dictionary that ``obp.ope.OffPolicyEvaluation`` takes."""
+        sizes = ("n_rounds", "n_actions")
+        arrays = ("context", "action_context", "action", "position", "reward", "pscore")
+        mask = {} if self.eligible is None else {"eligible": self.eligible.mask()}
+        return {name: getattr(self, name) for name in (*sizes, *arrays)} | mask
+
     def split(self, test_fraction: float = 0.3, random_state: int = 0) -> tuple[Self, Self]:
         """Split at random; a user who came back is on one side with all rounds.
 

@@ -11,7 +11,6 @@ import numpy as np
 from ..arrays import check_rows, row_chunks
 from ..checks import plain_arithmetic
 from ..protocols import PolicyLike
-from .eligible import Eligible
 from .probabilities import log_probabilities
 from .rounds import Rounds
 from .shown import Shown
@@ -160,19 +159,14 @@ def _uniform(context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
 
 
 @plain_arithmetic
-def feature_balance(
-    context: np.ndarray,
-    action: np.ndarray,
-    pscore: np.ndarray,
-    n_actions: int,
-    units: Units,
-    eligible: Eligible | None = None,
-) -> pd.DataFrame:
+def feature_balance(log: Rounds) -> pd.DataFrame:
     """The table of `BanditFeedback.balance`."""
+    pscore = log.pscore
     must_be = f"at least {LEAST_PSCORE}, for squares of weights to be finite"
     check_rows("pscore", pscore, pscore >= LEAST_PSCORE, must_be, "Drop such rounds, or clip it.")
-    features, shown = balanced_features(context), Shown(action, n_actions, units, eligible)
-    total, variance = np.empty((2, features.shape[1], n_actions))
+    features = balanced_features(log.context)
+    shown = Shown(log.action, log.n_actions, log.units, log.eligible)
+    total, variance = np.empty((2, features.shape[1], log.n_actions))
     for row, f in enumerate(features.T):
         # the terms are f (1[a_i = b] / pscore − 1) of the rounds in which b is eligible
         total[row], variance[row] = shown.sums(f / pscore, less=f)

@@ -12,7 +12,7 @@ import torch
 
 from ..arrays import feature_matrix, first, row_chunks
 from ..checks import plain_arithmetic
-from ..logs.eligible import eligible_mask
+from ..logs.eligible import eligible_rows
 
 
 class ItemIndex:
@@ -143,15 +143,15 @@ def best_items(
     n_queries, n_items = len(queries), len(index)
     if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k <= n_items:
         raise ValueError(f"k must be an integer in [1, {n_items}], the number of items; got {k!r}.")
-    if eligible is not None:
-        eligible = eligible_mask(eligible, n_queries, n_items)
-        _check_enough(eligible, k)
+    can_be_shown = None if eligible is None else eligible_rows(eligible, n_queries, n_items)
     items = np.empty((n_queries, k), dtype=np.int64)
     scores = np.empty((n_queries, k), dtype=np.result_type(queries, index.embeddings))
     for rows in row_chunks(n_queries, n_items):
         all_scores = inner_products(index, queries[rows], rows.start, name)
-        if eligible is not None:
-            all_scores[~eligible[rows]] = -np.inf
+        if can_be_shown is not None:
+            mask = can_be_shown(rows)
+            _check_enough(mask, k, rows.start)
+            all_scores[~mask] = -np.inf
         kth_best = np.partition(all_scores, -k, axis=1)[:, -k, None]
         for row, candidates in enumerate(all_scores >= kth_best):
             found = np.flatnonzero(candidates)
@@ -160,13 +160,13 @@ def best_items(
     return items, scores
 
 
-def _check_enough(eligible: np.ndarray, k: int) -> None:
+def _check_enough(eligible: np.ndarray, k: int, first_row: int) -> None:
     n_eligible = eligible.sum(axis=1)
     if (few := n_eligible < k).any():
         row = int(few.argmax())
         raise ValueError(
-            f"k={k} items are asked for, but row {row} of eligible has {n_eligible[row]}: ask for "
-            "fewer, or mark more."
+            f"k={k} items are asked for, but row {first_row + row} of eligible has "
+            f"{n_eligible[row]}: ask for fewer, or mark more."
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..arrays import row_chunks
 from ..checks import MIN_TEMPERATURE, check_number, check_seed, plain_arithmetic
 from ..files import as_path
-from ..logs.eligible import eligible_mask
+from ..logs.eligible import eligible_mask, eligible_rows
 from .encode import embed, embed_queries, single_features
 from .index import ItemIndex, best_items, inner_products
 from .policy_file import read_policy, write_policy
@@ -183,13 +183,14 @@ class TwoTowerPolicy:
         check_seed(random_state, optional=True)
         context, rng = single_features("context", context), np.random.default_rng(random_state)
         served = self.for_items(action_context)
+        can_be_shown = None
         if eligible is not None:
-            eligible = eligible_mask(eligible, len(context), len(action_context))
+            can_be_shown = eligible_rows(eligible, len(context), len(action_context))
         action, pscore = np.empty(len(context), dtype=np.int64), np.ones(len(context))
         for rows in row_chunks(len(context), len(action_context)):
             scores = served._scores(context[rows], action_context, rows.start)
-            if eligible is not None:
-                scores[~eligible[rows]] = -np.inf
+            if can_be_shown is not None:
+                scores[~can_be_shown(rows)] = -np.inf
             if self.temperature == 0:
                 action[rows] = scores.argmax(axis=1)
                 continue

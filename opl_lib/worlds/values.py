@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arrays import as_array, row_chunks
 from ..checks import check_choice, plain_arithmetic
-from ..logs.eligible import eligible_mask
+from ..logs.eligible import eligible_rows
 from ..protocols import PolicyLike, action_probabilities, for_items
 from .asked import contexts, item_labels, known_items, reward_probabilities
 from .references import references
@@ -237,10 +237,10 @@ class KnownRewards:
         eligible = self.eval_eligible if context is None and eligible is None else eligible
         context = self._evaluated(context)
         shape = len(context), self.n_actions
-        mask = None if eligible is None else eligible_mask(eligible, *shape)
+        can_be_shown = None if eligible is None else eligible_rows(eligible, *shape)
         for rows in row_chunks(*shape):
             q = self.expected_reward(context[rows])
-            asked = None if mask is None else mask[rows]
+            asked = None if can_be_shown is None else can_be_shown(rows)
             pi = action_probabilities(
                 policy, context[rows], self.action_context, rows.start, shape[0], asked
             )
