@@ -9,6 +9,7 @@ day; on a busy one it does not count the moments in which others run.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import multiprocessing
 import time
@@ -37,10 +38,11 @@ def ticking(name: str, tick: Tick, after: int = 0) -> opl.Objective:
 
     objective, steps = OBJECTIVES[name], itertools.count()
 
+    @functools.wraps(objective.function)
     def function(logits, batch):
         if next(steps) >= after:
             tick()
-        return objective.ask(logits, batch)
+        return objective.function(logits, batch, **objective.settings)
 
     return replace(objective, function=function, settings={}, name=name)
 

@@ -29,6 +29,7 @@ from opl_lib.files import write_atomically
 
 BENCHMARKS = {
     "steps": "a training step against the article's loop",
+    "eligible": "a step over what could be shown against one over all items",
     "scaling": "a step by items, batch size and log size, and its floor",
     "memory": "extra memory of one exact step over 100,000 items",
     "overhead": "seconds that a fit costs beyond its steps",

@@ -62,7 +62,9 @@ class BilinearLearner:
     Notes
     -----
     Features need no standardisation: it is done inside. With more than 3,000 products, as of 60
-    context and 60 item features, the wider of the two are compressed to principal components.
+    context and 60 item features, the wider of the two are compressed to principal components. Of a
+    log with `eligible`, ``π̂_0`` is a softmax over the items that could be shown in a round,
+    and s is the spread between these.
 
     References
     ----------

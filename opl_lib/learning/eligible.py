@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 
 from ..logs.feedback import BanditFeedback
+from ..objectives.batch import NEVER
+
+# Sets of up to so many numbers are kept as logits too, which are quicker to copy than to make.
+MAX_TABLE = 2**26
 
 
 def restricts(feedback: BanditFeedback) -> bool:
@@ -24,12 +28,23 @@ class Sets:
     Attributes
     ----------
     contains : boolean tensor of shape (n_sets, n_actions)
+    words : integer tensor of shape (n_sets, n_actions / 8, rounded up)
+        The same, eight items in a number: so it is quickly copied.
     size : tensor of shape (n_sets,)
     """
 
     def __init__(self, contains: np.ndarray) -> None:
-        self.contains = torch.from_numpy(np.require(contains, requirements="W"))
+        n_sets, n_actions = contains.shape
+        padded = np.zeros((n_sets, -(-n_actions // 8) * 8), dtype=bool)
+        padded[:, :n_actions] = contains
+        self.words = torch.from_numpy(padded.view(np.int64))
+        self.contains = torch.from_numpy(padded)[:, :n_actions]
         self.size = self.contains.sum(dim=1)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """0 for the items of a set, and `NEVER` for all others: (n_sets, n_actions)."""
+        return torch.where(self.contains, 0.0, NEVER)
 
     @cached_property
     def lists(self) -> tuple[Tensor, Tensor]:
@@ -65,9 +80,19 @@ class EligibleItems(NamedTuple):
         contains = tables[0] if len(tables) == 1 else np.concatenate(tables)
         return cls(Sets(contains), torch.from_numpy(number))
 
-    def tile(self, items: slice) -> Tensor:
-        """Whether each of some consecutive items could be shown, (K, B, m)."""
-        return self.sets.contains[:, items][self.number]
+    def mask(self) -> Tensor:
+        """Whether each item could be shown, (K, B, n_actions)."""
+        words = self.sets.words.index_select(0, self.number.reshape(-1)).view(torch.bool)
+        return words.view(*self.number.shape, -1)[..., : self.sets.contains.shape[1]]
+
+    def logits(self, dtype: torch.dtype, tile: slice = slice(None)) -> Tensor:
+        """What to add scores of consecutive items to, (K, B, m): 0, or `NEVER`; it is new."""
+        numbers, contains = self.number.reshape(-1), self.sets.contains
+        if contains.numel() > MAX_TABLE:
+            rows = (~contains[:, tile].index_select(0, numbers)).to(dtype).mul_(NEVER)
+        else:
+            rows = self.sets.logits[:, tile].index_select(0, numbers)
+        return rows.view(*self.number.shape, -1).to(dtype)
 
     def hold(self, items: Tensor) -> Tensor:
         """Whether each of a model's items (K, m) could be shown, (K, B, m)."""

@@ -75,7 +75,8 @@ class OffPolicyLearner(TwoTowerSettings):
         exact while a batch has few logits, else streamed. Regressions see only the logged items,
         and objectives of your own all of them unless they say ``only_logged_item`` (`Objective`).
         Towers whose output depends on the other rows or on chance, as with batch normalisation or
-        dropout, are not the same in tiles.
+        dropout, are not the same in tiles. Of a log with `eligible`, the items of a round are those
+        that could be shown in it, in every way.
     n_sampled : int
         Items drawn a step by ``"sampled"``; not below the number of items it is exact instead.
     shuffle : bool

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..objectives.batch import NEVER
 from .eligible import EligibleItems
 from .steps import Setup, StepInput
 
@@ -44,13 +44,11 @@ def find_head(
     stack = setup.stack
     context = context.expand(stack.n_models, -1, -1)
     query = stack.context_tower.encode(context)[0] / setup.temperature
-    tiles = setup.all_items().split(tile, dim=1)
-    logits = [stack.action_tower.score(query, features)[0] for features in tiles]
-    if eligible is not None:
-        starts = range(0, setup.n_actions, tile)
-        tiles_of = [eligible.tile(slice(start, start + tile)) for start in starts]
-        pairs = zip(logits, tiles_of, strict=True)
-        logits = [z.masked_fill(~could_show, -math.inf) for z, could_show in pairs]
+    logits = []
+    for start in range(0, setup.n_actions, tile):
+        here = slice(start, start + tile)
+        base = None if eligible is None else eligible.logits(query.dtype, here)
+        logits.append(stack.action_tower.score(query, setup.all_items()[:, here], base)[0])
     log_z = torch.stack([z.logsumexp(dim=-1) for z in logits]).logsumexp(dim=0)[..., None]
     shown = torch.cat([(z - log_z).exp_().mean(dim=1) for z in logits], dim=-1)
     items = shown.topk(size, dim=-1).indices
@@ -115,7 +113,7 @@ def sampled(
     v, pull_v = stack.action_tower.encode(setup.items(torch.cat([action, items], dim=-1)))
     v_logged, v_items = v.split([action.shape[1], items.shape[1]], dim=1)
     query = u / setup.temperature
-    z_items = (query @ v_items.mT + sample.log_stands_for).masked_fill(sample.hidden, -math.inf)
+    z_items = (query @ v_items.mT + sample.log_stands_for).masked_fill(sample.hidden, NEVER)
     logits = torch.cat([(query * v_logged).sum(dim=-1, keepdim=True), z_items], dim=-1)
     batch = step.batch._replace(action=torch.zeros_like(action))
     if step.eligible is not None:

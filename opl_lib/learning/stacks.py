@@ -33,7 +33,8 @@ class MLPStack:
     ----------
     context_tower, action_tower
         With ``encode(features of shape (K, m, width)) -> (embeddings, pullback)`` and
-        ``score(queries of shape (K, B, dim_embedding), features) -> (scores (K, B, m), pullback)``.
+        ``score(queries of shape (K, B, dim_embedding), features) -> (scores (K, B, m), pullback)``;
+        a third argument of the shape of the scores is what they are added to, in place.
     flat : FlatWeights
     """
 
@@ -74,13 +75,20 @@ class _MLPTowers:
         embedding = torch.baddbmm(self.biases[-1], inputs[-1], self.weights[-1].mT)
         return embedding, lambda gradient: self._pull_back(gradient, inputs, len(inputs) - 1)
 
-    def score(self, query: Tensor, features: Tensor) -> tuple[Tensor, QueryPullback]:
+    def score(
+        self, query: Tensor, features: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, QueryPullback]:
         if query.shape[1] >= features.shape[1]:
-            return _score_by_encoding(self, query, features)
+            return _score_by_encoding(self, query, features, start)
         # Fewer queries than items: the last layer, which is linear, is applied to the queries.
         inputs, weight, bias = self._inputs(features), self.weights[-1], self.biases[-1]
         h, p = inputs[-1], torch.bmm(query, weight)  # (K, m, width), (K, B, width)
-        scores = torch.baddbmm(query @ bias.mT, p, h.mT)
+        if start is None:
+            scores = torch.baddbmm(query @ bias.mT, p, h.mT)
+        else:
+            ones = torch.ones_like(h[..., :1])
+            with_bias = torch.cat([p, query @ bias.mT], dim=-1), torch.cat([h, ones], dim=-1)
+            scores = start.baddbmm_(with_bias[0], with_bias[1].mT)
 
         def pullback(gradient: Tensor) -> Tensor:
             gradient_p, total = torch.bmm(gradient, h), gradient.sum(dim=2, keepdim=True)
@@ -124,7 +132,7 @@ class _MLPTowers:
 
 
 def _score_by_encoding(
-    tower: _MLPTowers | _AutogradTower, query: Tensor, features: Tensor
+    tower: _MLPTowers | _AutogradTower, query: Tensor, features: Tensor, start: Tensor | None
 ) -> tuple[Tensor, QueryPullback]:
     embedding, pull_back = tower.encode(features)
 
@@ -132,7 +140,8 @@ def _score_by_encoding(
         pull_back(gradient.mT @ query)
         return gradient @ embedding
 
-    return query @ embedding.mT, pullback
+    scores = query @ embedding.mT if start is None else start.baddbmm_(query, embedding.mT)
+    return scores, pullback
 
 
 class AutogradStack:
@@ -176,8 +185,10 @@ class _AutogradTower:
 
         return embedding.detach()[None], pullback
 
-    def score(self, query: Tensor, features: Tensor) -> tuple[Tensor, QueryPullback]:
-        return _score_by_encoding(self, query, features)
+    def score(
+        self, query: Tensor, features: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, QueryPullback]:
+        return _score_by_encoding(self, query, features, start)
 
 
 Stack = MLPStack | AutogradStack

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from ..objectives import Batch, Objective, Regression
-from ..objectives.batch import NEVER
 from .eligible import EligibleItems
 from .stacks import Stack
 
@@ -149,12 +148,14 @@ def exact(setup: Setup, step: StepInput) -> Tensor:
     stack, batch = setup.stack, step.batch
     if step.q_hat is not None:
         batch = batch._replace(q_hat=step.q_hat(None))
+    start = None
     if step.eligible is not None:
-        batch = batch._replace(eligible=step.eligible.tile(slice(None)))
+        batch = batch._replace(eligible=step.eligible.mask())
+        start = step.eligible.logits(step.context.dtype)
     stack.zero_grad()
     u, pull_u = stack.context_tower.encode(step.context)
     items = setup.all_items()
-    logits, pull_logits = stack.action_tower.score(u / setup.temperature, items)
+    logits, pull_logits = stack.action_tower.score(u / setup.temperature, items, start)
     value, gradient = setup.evaluate(logits, batch)
     pull_u(pull_logits(gradient) / setup.temperature)
     return value
@@ -169,12 +170,10 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
     tiles = torch.arange(setup.n_actions).split(tile)
 
     def score(items: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        tile = slice(int(items[0]), int(items[-1]) + 1)
-        features = setup.action_context[:, tile].expand(stack.n_models, -1, -1)
-        z, pull_z = stack.action_tower.score(query, features)
-        if step.eligible is not None:
-            z.masked_fill_(~step.eligible.tile(tile), NEVER)
-        return z, pull_z
+        here = slice(int(items[0]), int(items[-1]) + 1)
+        features = setup.action_context[:, here].expand(stack.n_models, -1, -1)
+        start = None if step.eligible is None else step.eligible.logits(query.dtype, here)
+        return stack.action_tower.score(query, features, start)
 
     # First pass: the logit of the logged item, that of "the rest", and the rest's mean q̂.
     z_logged = query.new_zeros(query.shape[:2])

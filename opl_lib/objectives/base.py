@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..checks import check_choice, check_flag, check_number
 from ..logs.feedback import BanditFeedback, check_feedback
-from .batch import CURES, Batch, among_eligible, checked
+from .batch import CURES, Batch, checked
 from .differentiable import ask_differentiably, check_formula, is_pair
 
 # What a formula returns: its value, or its value and the gradient of that in the logits.
@@ -196,11 +196,20 @@ class Objective(Formula):
             check_number("n_actions", self.n_actions, Integral, least=1)
 
     def ask(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What a call returns: items that could not be shown have no say, and no gradient."""
-        if batch.eligible is None:
-            return super().ask(logits, batch)
-        value, gradient = super().ask(among_eligible(logits, batch.eligible), batch)
-        return value, gradient.masked_fill(~batch.eligible, 0)
+        """What a call returns; items that could not be shown, whose logits are `NEVER`, get 0."""
+        value, gradient = super().ask(logits, batch)
+        if batch.eligible is not None and not self._is_softmax:
+            gradient = torch.where(batch.eligible, gradient, 0)
+        return value, gradient
+
+    @property
+    def _is_softmax(self) -> bool:
+        """Whether logits have a say through probabilities only, as in the library's formulas."""
+        return str(getattr(self.function, "__module__", "")).startswith(
+            "opl_lib.objectives."
+        ) and all(
+            part._is_softmax for part in self.settings.values() if isinstance(part, Objective)
+        )
 
     def check_log(self, feedback: BanditFeedback) -> None:
         """Raise ValueError if a log lacks what the objective needs, or has other items."""

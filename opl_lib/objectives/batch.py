@@ -84,7 +84,8 @@ def predictions(batch: Batch) -> tuple[Tensor, Tensor]:
 def checked(scores: Any, batch: Any, of_items: bool) -> tuple[Tensor, Batch]:
     """Scores and batch in one precision; raise if they are none, or do not belong together.
 
-    Scores are those of all items, the logits, or those of the logged items.
+    Scores are those of all items, the logits, or those of the logged items. The logits of items
+    that could not be shown become `NEVER`.
     """
     name = "logits" if of_items else "scores"
     scores = floats(name, scores)
@@ -104,7 +105,8 @@ def checked(scores: Any, batch: Any, of_items: bool) -> tuple[Tensor, Batch]:
             columns[column] = values = floats(f"batch.{column}", values, shape).to(scores.dtype)
             _check_finite(f"batch.{column}", values, positive=column.endswith("pscore"))
     if batch.eligible is not None and of_items:
-        columns["eligible"] = _mask("batch.eligible", batch.eligible, scores.shape, action)
+        columns["eligible"] = mask = _mask(batch.eligible, scores.shape, action)
+        scores = among_eligible(scores, mask)
     return scores, Batch(action, **columns)
 
 
@@ -136,8 +138,9 @@ def items(name: str, values: Any, shape: Sequence[int], n_actions: int | None) -
     return (values.clone() if values.is_inference() else values).long()
 
 
-def _mask(name: str, values: Any, shape: Sequence[int], action: Tensor) -> Tensor:
+def _mask(values: Any, shape: Sequence[int], action: Tensor) -> Tensor:
     """A tensor of what could be shown, the logged items among it."""
+    name = "batch.eligible"
     if not isinstance(values, Tensor) or values.dtype != torch.bool:
         got = values.dtype if isinstance(values, Tensor) else type(values).__name__
         raise TypeError(f"{name} must be a torch tensor of True and False; got {got}.")

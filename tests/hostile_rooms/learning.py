@@ -147,15 +147,50 @@ def _bilinear(one):
     )
 
 
+def _mask_kind():
+    """What could be shown: here, everything."""
+
+    def refused(right):
+        return {
+            "a number": 1,
+            "text": "all",
+            "integers": right.astype(int),
+            "floats": right.astype(float),
+            "three dimensions": right[..., None],
+            "a row less": right[:-1],
+            "an item less": right[:, :-1],
+            "one item less for all": right[0, :-1],
+            "nothing on offer": ~right,
+            "nothing in one row": np.arange(len(right))[:, None] != right * 2,
+        }
+
+    def accepted(right):
+        return {
+            "None": None,
+            "one row for all": right[0],
+            "a list": right.tolist(),
+            "sets": opl.Eligible.of_mask(right),
+        }
+
+    return Kind(refused, accepted)
+
+
 def _constant(one):
     t = things()
     few = also(features(), {"one item less": t.items[:2], "no rows": t.items[:0]})
-    yield one("ConstantItemPolicy", opl.ConstantItemPolicy, action=(2, count(least=0)))
+    wrong = {"an item twice": [0, 0], "itself": [2, 0], "one below 0": [-1, 0]}
+    yield one(
+        "ConstantItemPolicy",
+        opl.ConstantItemPolicy,
+        action=(2, count(least=0)),
+        fallback=((0, 1), also(integers(rows=False), wrong)),
+    )
     yield one(
         "ConstantItemPolicy.predict_proba",
-        opl.ConstantItemPolicy(2).predict_proba,
+        opl.ConstantItemPolicy(2, fallback=(0, 1)).predict_proba,
         context=(t.context, features()),
         action_context=(t.items, few),
+        eligible=(np.ones((len(t.context), len(t.items)), dtype=bool), _mask_kind()),
     )
     yield one("ConstantItemLearner", opl.ConstantItemLearner)
     yield one(

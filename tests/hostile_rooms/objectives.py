@@ -3,7 +3,7 @@
 import functools
 
 import torch
-from hostile import also, but, count, flag, number, optional, seed, thing
+from hostile import Kind, also, but, count, flag, number, optional, seed, thing
 
 import opl_lib as opl
 
@@ -20,6 +20,26 @@ from .kinds import (
     value_of_ips,
 )
 from .things import things
+
+
+def _mask_kind():
+    """A tensor of what could be shown: here, everything."""
+
+    def refused(right):
+        return {
+            "a number": 1,
+            "text": "all",
+            "a list": right.tolist(),
+            "an array": right.numpy(),
+            "integers": right.long(),
+            "floats": right.float(),
+            "one row": right[0],
+            "an item less": right[:, :-1],
+            "a round less": right[:-1],
+            "nothing": ~right,
+        }
+
+    return Kind(refused, lambda right: {"None": None, "not contiguous": right.T.contiguous().T})
 
 
 def calls():
@@ -73,6 +93,12 @@ def calls():
         yield one(
             name, getattr(opl, name), logits=(logits, tensor_kind()), batch=(batch, batch_kind())
         )
+    everything = torch.ones_like(logits, dtype=torch.bool)
+    yield one(
+        "ips of what could be shown",
+        lambda eligible: opl.ips(logits, batch._replace(eligible=eligible)),
+        eligible=(everything, _mask_kind()),
+    )
     for name in ("regression", "squared_error", "mrdr"):
         yield one(
             name,

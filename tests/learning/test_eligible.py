@@ -23,8 +23,8 @@ from learning.test_steps import (
 )
 
 import opl_lib as opl
+from opl_lib.learning import eligible, sampling, steps
 from opl_lib.learning import fit as fit_module
-from opl_lib.learning import sampling, steps
 from opl_lib.learning.eligible import EligibleItems, Sets
 from opl_lib.learning.logging_model import logging_model
 from opl_lib.learning.products import Products
@@ -46,7 +46,7 @@ class Restricted(Problem):
 
     @property
     def mask(self):
-        return self.eligible.tile(slice(None))
+        return self.eligible.mask()
 
     def step(self, objective, models=slice(None), kind=MLPStack):
         setup, step = super().step(objective, models, kind)
@@ -83,6 +83,15 @@ def test_streamed_gives_the_numbers_of_exact(name, kind, tile):
     problem, objective = Restricted(*KINDS[kind]), VALUE_OBJECTIVES[name]
     expected = take(steps.exact, objective, problem)
     assert_same(take(steps.streamed, objective, problem, tile=tile), expected)
+
+
+def test_very_many_sets_give_the_same_step(monkeypatch):
+    problem = Restricted(3)
+    expected = [take(way, VALUE_OBJECTIVES["dr"], problem) for way in (steps.exact, steps.streamed)]
+    monkeypatch.setattr(eligible, "MAX_TABLE", 0)
+    found = [take(way, VALUE_OBJECTIVES["dr"], problem) for way in (steps.exact, steps.streamed)]
+    for pair in zip(found, expected, strict=True):
+        assert_same(*pair)
 
 
 @pytest.mark.parametrize("name", ["ips", "dr", "own"])
@@ -151,13 +160,11 @@ def test_a_set_that_all_rounds_share_is_sampled_as_a_catalogue_of_its_own(head_s
 def test_what_is_drawn_could_be_shown_in_a_round_of_the_batch():
     contains = np.zeros((3, 1000), dtype=bool)
     contains[0, :10], contains[1, 5:25], contains[2, 500:] = True, True, True
-    eligible = EligibleItems(Sets(contains), torch.tensor([[0, 1, 1, 0]]))
-    drawn = sampling._draw(eligible, 0, 40_000, torch.Generator().manual_seed(0))
+    batch = EligibleItems(Sets(contains), torch.tensor([[0, 1, 1, 0]]))
+    drawn = sampling._draw(batch, 0, 40_000, torch.Generator().manual_seed(0))
     expected = (contains[0] / 10 + contains[1] / 20) / 2
     np.testing.assert_allclose(np.bincount(drawn, minlength=1000) / 40_000, expected, atol=0.005)
-    few = [
-        sampling._draw(eligible, 0, 2, torch.Generator().manual_seed(seed)) for seed in range(4000)
-    ]
+    few = [sampling._draw(batch, 0, 2, torch.Generator().manual_seed(seed)) for seed in range(4000)]
     found = np.bincount(torch.cat(few), minlength=1000) / 8000
     np.testing.assert_allclose(found, expected, atol=0.01)
 
@@ -368,7 +375,10 @@ def test_logs_that_share_their_sets_store_them_once(log):
     assert len(shared.sets.contains) == len(log.eligible.sets)
     of_two = EligibleItems.of([log, shop(seed=1)])
     for k, each in enumerate((log, shop(seed=1))):
-        np.testing.assert_array_equal(of_two.tile(slice(3, 9))[k], each.eligible.mask()[:, 3:9])
+        mask = each.eligible.mask()
+        np.testing.assert_array_equal(of_two.mask()[k], mask)
+        logits = of_two.logits(torch.float32, slice(3, 9))[k]
+        np.testing.assert_array_equal(logits, np.where(mask[:, 3:9], 0, np.float32(-1e30)))
 
 
 def test_a_policy_that_knows_what_was_on_offer_is_better_than_one_that_does_not():
