@@ -80,7 +80,7 @@ class Eligible:
         return self
 
     def __repr__(self) -> str:
-        size = self.n_eligible
+        size = self.sets.sum(axis=1)
         return (
             f"Eligible({len(self):,} rounds, {self.n_actions:,} items, {len(self.sets):,} sets of "
             f"{size.min():,} to {size.max():,} items)"

@@ -189,12 +189,13 @@ def _eligible(one, t):
         number=(np.arange(24) % 2, integers(rows=False, high=2)),
     )
     yield one("Eligible.of_mask", opl.Eligible.of_mask, mask=(t.eligible, free))
-    yield one("Eligible.mask", opl.Eligible.of_mask(t.eligible).mask, rows=(np.arange(12), _rows()))
+    some = but(_rows(), "no row", "an empty slice", "a mask of nothing")
+    yield one("Eligible.mask", opl.Eligible.of_mask(t.eligible).mask, rows=(np.arange(12), some))
     always = [np.nan] * 3
     yield one(
         "Eligible.of_dates",
         lambda timestamp: opl.Eligible.of_dates(timestamp, always, always),
-        timestamp=(t.time, times()),
+        timestamp=(t.time, but(times(), "an entry less")),
     )
     yield one(
         "Eligible.of_dates of items",
@@ -377,6 +378,7 @@ def _frames(one, t):
             pscore="p",
             items=dated,
             item_id="id",
+            item_features=["f", "g"],
             timestamp="when",
             eligible=eligible,
         ),
@@ -393,6 +395,7 @@ def _frames(one, t):
                     "the end for the start": ("to", "from"),
                 },
                 {"a list": ["from", "to"], "a mask": np.ones((24, 3), bool)},
+                but=("None",),
             ),
         ),
     )
