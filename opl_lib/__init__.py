@@ -48,6 +48,7 @@ from .worlds.logging_policies import (
     uniform,
     zipf,
 )
+from .worlds.shop import ShopWorld
 from .worlds.stale import stale_greedy
 from .worlds.synthetic import SyntheticWorld
 
@@ -72,6 +73,7 @@ __all__ = [
     "PolicyWarning",
     "PropensityEstimate",
     "Selection",
+    "ShopWorld",
     "SklearnRewardModel",
     "StopFit",
     "SupportReport",

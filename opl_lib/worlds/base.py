@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import feature_matrix, read_only, row_chunks
+from ..arrays import feature_matrix, read_only
 from ..checks import check_seed, plain_arithmetic
 from ..logs.eligible import Eligible, as_eligible
 from ..logs.feedback import BanditFeedback
 from ..protocols import PolicyLike, action_probabilities, policy_function
 from .asked import check_count
+from .draws import draw_items
 from .logging_policies import ignores_context
 from .values import KnownRewards
 
@@ -137,23 +138,4 @@ class World(KnownRewards):
             cdf = pi_0.cumsum()
             action = np.searchsorted(cdf / cdf[-1], uniforms, side="right")
             return action, pi_0[action]
-        action, pscore = np.empty(len(context), int), np.empty(len(context))
-        for rows in row_chunks(len(context), self.n_actions):
-            pi_0 = action_probabilities(
-                self.logging_policy,
-                context[rows],
-                self.action_context,
-                rows.start,
-                len(context),
-                None if eligible is None else eligible.mask(rows),
-            )
-            action[rows] = _inverse_cdf(pi_0, uniforms[rows])
-            pscore[rows] = pi_0[np.arange(len(pi_0)), action[rows]]
-        return action, pscore
-
-
-def _inverse_cdf(pi: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-    """Draw one item a row: the first whose cumulative probability exceeds the row's uniform."""
-    cdf = pi.cumsum(axis=1)
-    cdf /= cdf[:, -1:]
-    return (cdf <= uniforms[:, None]).sum(axis=1)
+        return draw_items(self.logging_policy, context, self.action_context, uniforms, eligible)

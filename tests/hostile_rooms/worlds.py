@@ -206,6 +206,7 @@ def calls():
             context=(context, optional(wrong)),
         )
         yield one(f"{name}.reference_values", world.reference_values)
+    yield from _shop_calls(one)
     context, items = (
         (t.context, features(width=True)),
         (t.square_items, also(features(width=True), {"no rows": t.square_items[:0]})),
@@ -261,6 +262,47 @@ def calls():
             lambda epsilon, name=name: getattr(opl, name)(epsilon)(t.context, t.square_items),
             epsilon=(0.5, number((-0.1, 1.5))),
         )
+
+
+def _shop_calls(one):
+    small = {"n_items": 8, "n_users": 5, "slots": 2, "n_eval_pages": 3, "on_offer": 1.0}
+    above_0 = number((0, -0.1, 1.5))
+    yield one(
+        "ShopWorld",
+        lambda **given: opl.ShopWorld(**{**small, **given}),
+        n_items=(8, count(least=2)),
+        n_users=(5, count(least=2)),
+        days=(4, count()),
+        slots=(2, count(most=8)),
+        click_rate=(0.1, number((0, 1, -0.1, 1.5))),
+        on_offer=(0.75, above_0),
+        popularity=(0.5, number((-0.1, 3.1))),
+        taste=(0.5, number((-0.1, 10.1))),
+        unexplained=(0.5, number((-0.1, 1.5))),
+        hidden_taste=(0.5, number((-0.1, 1.5))),
+        position_effect=(0.5, number((-0.1, 10.1))),
+        drift=(0.5, number((-0.1, 1.5))),
+        staleness=(0.5, number((-0.1, 10.1))),
+        exploration=(0.5, above_0),
+        missing=(0.5, number((-0.1, 0.95))),
+        delay=(0.5, number((-0.1, 366))),
+        n_eval_pages=(3, count()),
+        random_state=(0, seed()),
+    )
+    shop = opl.ShopWorld(**small)
+    yield one(
+        "ShopWorld.sample", shop.sample, n_rounds=(4, count()), random_state=(0, optional(seed()))
+    )
+    yield one(
+        "ShopWorld.frames",
+        lambda **given: shop.frames(**given)[0][["propensity", "click"]].to_numpy(),
+        n_rounds=(4, count()),
+        random_state=(0, optional(seed())),
+    )
+    for name in ("policy_value", "page_value"):
+        likely_or_not = (Returns(likely), policy_kind())
+        yield one(f"ShopWorld.{name}", getattr(shop, name), policy=likely_or_not)
+    yield one("ShopWorld.reference_values", shop.reference_values)
 
 
 def _all(n_rounds, world):

@@ -1,0 +1,39 @@
+"""What a policy shows: items drawn from its probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..arrays import row_chunks
+from ..logs.eligible import Eligible
+from ..protocols import PolicyLike, action_probabilities
+
+
+def draw_items(
+    policy: PolicyLike,
+    context: np.ndarray,
+    action_context: np.ndarray,
+    uniforms: np.ndarray,
+    eligible: Eligible | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """An item for each context, and how likely it was to be shown: (n,) each."""
+    item, pscore = np.empty(len(context), int), np.empty(len(context))
+    for rows in row_chunks(len(context), len(action_context)):
+        pi = action_probabilities(
+            policy,
+            context[rows],
+            action_context,
+            rows.start,
+            len(context),
+            None if eligible is None else eligible.mask(rows),
+        )
+        item[rows] = _inverse_cdf(pi, uniforms[rows])
+        pscore[rows] = pi[np.arange(len(pi)), item[rows]]
+    return item, pscore
+
+
+def _inverse_cdf(pi: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """Draw one item a row: the first whose cumulative probability exceeds the row's uniform."""
+    cdf = pi.cumsum(axis=1)
+    cdf /= cdf[:, -1:]
+    return (cdf <= uniforms[:, None]).sum(axis=1)
