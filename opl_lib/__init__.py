@@ -17,6 +17,7 @@ from .logs.feedback import BanditFeedback
 from .logs.open_bandit import load_open_bandit
 from .logs.propensities import estimate_propensities
 from .logs.propensity_estimate import PropensityEstimate
+from .logs.report import LogReport
 from .logs.support import SupportReport
 from .objectives import *  # noqa: F403
 from .objectives import __all__ as _objectives
@@ -68,6 +69,7 @@ __all__ = [
     "Form",
     "ItemIndex",
     "Learned",
+    "LogReport",
     "NonFiniteLossError",
     "OffPolicyLearner",
     "PolicyWarning",

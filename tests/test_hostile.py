@@ -19,6 +19,7 @@ NOT_CALLED = {
     "Batch",
     "CrossFittedRewardModel",
     "Learned",
+    "LogReport",
     "NonFiniteLossError",
     "PolicyWarning",
     "PropensityEstimate",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .balance import balance_table, balanced_features
 from .classifier import CrossFittedClassifier
 from .shown import Shown
-from .support import balance_table, balanced_features
 from .units import Units
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import numbers, row_chunks
+from .balance import of_moderate_size
 from .eligible import Eligible
-from .support import of_moderate_size
 from .units import Units
 
 _MOST_ROUNDS_OF_FITTING = 30

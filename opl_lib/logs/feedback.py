@@ -10,8 +10,10 @@ import numpy as np
 
 from ..protocols import PolicyLike
 from . import readers
+from .balance import feature_balance
+from .report import LogReport, log_report
 from .rounds import OPTIONAL, Rounds
-from .support import SupportReport, feature_balance, support_report
+from .support import SupportReport, support_report
 from .units import mean
 
 if TYPE_CHECKING:
@@ -208,6 +210,26 @@ class BanditFeedback(Rounds):
           items never logged               0  (they hold 0.0% of the policy)
         """
         return support_report(self, policy)
+
+    def report(self) -> LogReport:
+        """Say what this log holds, whether it can be right, and what it can prove.
+
+        Returns
+        -------
+        LogReport
+            Its lines, and as `LogReport.findings` those that are not fine, with cause and cure.
+
+        Examples
+        --------
+        >>> import opl_lib as opl
+        >>> world = opl.SyntheticWorld(5, 4, 4, random_state=0)
+        >>> report = world.sample(4000, random_state=1).report()
+        >>> report.findings
+        []
+        >>> round(report["smallest gain, as logged"].numbers["per_1000"], 1)  # clicks
+        39.3
+        """
+        return log_report(self)
 
     def balance(self) -> pd.DataFrame:
         """Ask whether the propensities fit the contexts, item by item and feature by feature.

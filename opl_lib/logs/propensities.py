@@ -9,13 +9,13 @@ import numpy as np
 
 from ..arrays import MAX_ELEMENTS, check_rows, feature_matrix, integers
 from ..checks import check_number, check_seed, plain_arithmetic
+from .balance import LEAST_PSCORE
 from .calibration import calibration_table, item_weights, predicted_balance
 from .classifier import Offered, cross_fit_classifier
 from .eligible import as_eligible
 from .identity import labels
 from .propensity_estimate import PropensityEstimate
 from .shown import Shown
-from .support import LEAST_PSCORE
 from .units import Units
 from .values import check_on_offer
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .support import giant_weight, imbalance, is_off_one
+from .balance import imbalance
+from .support import giant_weight, is_off_one
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,26 +1,17 @@
-"""How well a log covers a policy, and whether its propensities can be right."""
+"""How well a log covers a policy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import check_rows, row_chunks
+from ..arrays import row_chunks
 from ..checks import plain_arithmetic
 from ..protocols import PolicyLike
 from .probabilities import log_probabilities
 from .rounds import Rounds
-from .shown import Shown
 from .units import Units, mean
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-LEAST_PSCORE = 1e-100  # of what asks for squares of weights
-MIN_SHOWN = 30  # rounds, or users, of an item, for a mean over them to be roughly normal
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,15 +95,13 @@ def _shown(number: float, group: str = "") -> str:
 @plain_arithmetic
 def support_report(log: Rounds, policy: PolicyLike | np.ndarray | None) -> SupportReport:
     """The report of `BanditFeedback.support_report`."""
-    probabilities = log_probabilities(_uniform if policy is None else policy, log)
     never = np.bincount(log.action, minlength=log.n_actions) == 0
     if log.eligible is not None:
         never &= log.eligible.n_offered > 0
-    pi_logged, unsupported = np.empty(log.n_rounds), np.empty(log.n_rounds)
-    for rows in row_chunks(log.n_rounds, log.n_actions):
-        pi = probabilities(rows)
-        pi_logged[rows] = pi[np.arange(len(pi)), log.action[rows]]
-        unsupported[rows] = pi[:, never].sum(axis=1)
+    if policy is None:
+        pi_logged, unsupported = _of_uniform(log, never)
+    else:
+        pi_logged, unsupported = _of_policy(policy, log, never)
     return SupportReport(
         n_rounds=log.n_rounds,
         n_actions=log.n_actions,
@@ -154,61 +143,30 @@ def is_off_one(mean_weight: float, mean_weight_se: float) -> bool:
     return abs(mean_weight - 1) > max(3 * mean_weight_se, 0.01)
 
 
-def _uniform(context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
-    return np.full((len(context), len(action_context)), 1 / len(action_context))
+def uniform_logged(log: Rounds) -> np.ndarray:
+    """How likely the uniform policy shows what was logged, among what is eligible: (n_rounds,)."""
+    if log.eligible is None:
+        return np.full(log.n_rounds, 1 / log.n_actions)
+    return 1 / log.eligible.n_eligible
 
 
-@plain_arithmetic
-def feature_balance(log: Rounds) -> pd.DataFrame:
-    """The table of `BanditFeedback.balance`."""
-    pscore = log.pscore
-    must_be = f"at least {LEAST_PSCORE}, for squares of weights to be finite"
-    check_rows("pscore", pscore, pscore >= LEAST_PSCORE, must_be, "Drop such rounds, or clip it.")
-    features = balanced_features(log.context)
-    shown = Shown(log.action, log.n_actions, log.units, log.eligible)
-    total, variance = np.empty((2, features.shape[1], log.n_actions))
-    for row, f in enumerate(features.T):
-        # the terms are f (1[a_i = b] / pscore − 1) of the rounds in which b is eligible
-        total[row], variance[row] = shown.sums(f / pscore, less=f)
-    return balance_table(total, variance, shown)
+def _of_uniform(log: Rounds, never: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `_of_policy` says of the uniform policy, by sets of items and not by rounds."""
+    if log.eligible is None:
+        return uniform_logged(log), np.full(log.n_rounds, never.mean())
+    sets = log.eligible.sets
+    share = (sets & never).sum(axis=1) / sets.sum(axis=1)
+    return uniform_logged(log), share[log.eligible.number]
 
 
-def balanced_features(context: np.ndarray) -> np.ndarray:
-    """A constant and the features around their means: a shift is the constant's business."""
-    context = of_moderate_size(context)
-    return np.column_stack([np.ones(len(context)), context - context.mean(axis=0)])
-
-
-def of_moderate_size(context: np.ndarray) -> np.ndarray:
-    """Features whose squares neither overflow nor vanish: others are divided by a power of two."""
-    exponent = np.frexp(np.abs(context).max(axis=0))[1]
-    exponent[np.abs(exponent) < 300] = 0
-    return np.ldexp(context, -exponent) if exponent.any() else context
-
-
-def balance_table(total: np.ndarray, variance: np.ndarray, shown: Shown) -> pd.DataFrame:
-    """Sums of shape (1 + dim_context, n_actions), each by its standard error."""
-    import pandas as pd
-
-    distance = total / np.sqrt(np.maximum(variance, 1e-300))
-    distance[:, shown.n_units < MIN_SHOWN] = np.nan
-    index = pd.Index(["1", *(f"x{k}" for k in range(len(total) - 1))], name="feature")
-    return pd.DataFrame(distance, index=index).rename_axis(columns="item")
-
-
-def imbalance(balance: pd.DataFrame) -> str | None:
-    """What a reader of `PropensityEstimate.balance` should worry about; None if nothing."""
-    distance = balance.abs().to_numpy()
-    n_checks = np.isfinite(distance).sum()
-    if n_checks == 0:
-        return None
-    largest, limit = np.nanmax(distance), NormalDist().inv_cdf(1 - 0.005 / n_checks)
-    if largest <= limit:
-        return None
-    feature, item = np.unravel_index(np.nanargmax(distance), distance.shape)
-    for_whom = "" if feature == 0 else f" with feature {balance.index[feature]}"
-    return (
-        f"how often item {item} is shown{for_whom} is {largest:.1f} standard errors off, where the "
-        f"largest of {n_checks:,} should be below {limit:.1f}: the model does not know whom the "
-        "logging policy showed what"
-    )
+def _of_policy(
+    policy: PolicyLike | np.ndarray, log: Rounds, never: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Its probabilities of the logged items and of those never logged, (n_rounds,) each."""
+    probabilities = log_probabilities(policy, log)
+    logged, unsupported = np.empty(log.n_rounds), np.empty(log.n_rounds)
+    for rows in row_chunks(log.n_rounds, log.n_actions):
+        pi = probabilities(rows)
+        logged[rows] = pi[np.arange(len(pi)), log.action[rows]]
+        unsupported[rows] = pi[:, never].sum(axis=1)
+    return logged, unsupported

@@ -85,6 +85,7 @@ def calls():
         policy=(Returns(likely), optional(policy_kind(arrays=True))),
     )
     yield one("BanditFeedback.balance", t.log.balance)
+    yield one("BanditFeedback.report", t.log.report)
     yield one("BanditFeedback.to_obp", t.log.to_obp)
     other = opl.BanditFeedback(**{**t.columns, "action_context": t.items + 1})
     yield one(

@@ -1,0 +1,185 @@
+"""Lines of the card of a log: how many rounds, of whom, with what on offer and reward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .report_facts import FEW_CARRIERS, LOOK, MOST_GROUPS, WRONG, Facts, Line, is_far, line, short
+from .report_times import drift_line, time_line
+
+
+def lines_of_rounds(of: Facts) -> Iterator[Line]:
+    """Who came, when, and what was on offer."""
+    yield line("rounds", {"rounds": of.log.n_rounds}, f"{of.log.n_rounds:,}")
+    yield _users(of)
+    if of.log.position is not None:
+        yield _slots(of, of.log.position)
+    yield _items(of)
+    if of.log.timestamp is not None:
+        yield time_line(of.log.timestamp)
+
+
+def lines_of_rewards(of: Facts) -> Iterator[Line]:
+    """What came of it."""
+    yield _rewards(of)
+    yield _carriers(of)
+    if of.order is not None:
+        yield drift_line(of, of.order)
+
+
+def _users(of: Facts) -> Line:
+    if of.log.user_id is None:
+        return line("users", {"users": np.nan}, "not known: rounds are taken to be independent")
+    rounds = np.bincount(of.units.index)
+    n, most = len(rounds), rounds.max() / of.log.n_rounds
+    effective = of.units.effective_size(np.ones(of.log.n_rounds))
+    return line(
+        "users",
+        {"users": n, "rounds_a_user": rounds.mean(), "most_rounds": rounds.max()},
+        f"{n:,}, with {short(rounds.mean())} rounds each, at most {rounds.max():,}",
+        "at least 30, none with most of the rounds",
+        [
+            (
+                most > 0.05 and most > 10 / n,
+                LOOK,
+                f"one user has {most:.0%} of the rounds: a robot, or the id of all who have none.",
+                "Drop these rounds, or give each its own id.",
+            ),
+            (
+                effective < 30 and of.log.n_rounds >= 30,
+                LOOK,
+                f"these are worth {short(effective)} users of equally many rounds, too few for "
+                "standard errors.",
+                "Log more users. If the column holds something else, such as a country, leave it "
+                "out.",
+            ),
+        ],
+    )
+
+
+def _slots(of: Facts, position: np.ndarray) -> Line:
+    slot, place = np.unique(position, return_inverse=True)
+    numbers = {"slots": len(slot), "first": slot[0], "last": slot[-1]}
+    text = f"{len(slot):,}, from {slot[0]} to {slot[-1]}"
+    differ = False
+    if 1 < len(slot) <= MOST_GROUPS:
+        rate, distance = of.by_group(place)
+        differ = is_far(distance)
+        numbers |= {"least_reward": rate.min(), "most_reward": rate.max()}
+        text += f"; mean reward {short(rate.min())} to {short(rate.max())}"
+    return line(
+        "slots",
+        numbers,
+        text,
+        "from 0, with like rewards",
+        [
+            (
+                slot[0] > 0,
+                LOOK,
+                f"no round has slot 0: the log counts from {slot[0]}, or the first slots are "
+                "missing.",
+                f"Pass position - {slot[0]} if it is the first.",
+            ),
+            (
+                differ,
+                LOOK,
+                "some slots are seen more than others, and learning and evaluation take all rounds "
+                "alike: what is often shown high up looks better than it is.",
+                "Take the rounds of one slot, log[log.position == 0], or make the slot a column of "
+                "the context.",
+            ),
+        ],
+    )
+
+
+def _items(of: Facts) -> Line:
+    n, m = of.n_eligible, of.log.n_actions
+    numbers = {"items": m, "on_offer": n.mean(), "least": n.min(), "most": n.max()}
+    text, changes = f"{m:,}, all of them on offer", 0
+    if of.log.eligible is not None:
+        number = of.log.eligible.number
+        if of.log.timestamp is not None:
+            number = number[np.argsort(of.log.timestamp, kind="stable")]
+        changes = int((np.diff(number.astype(np.int64)) != 0).sum())
+        n_sets = len(np.unique(number))
+        numbers |= {"sets": n_sets, "changes": changes}
+        text = (
+            f"{m:,}, with {n.min():,} to {n.max():,} on offer in a round (mean {short(n.mean())}); "
+            f"{n_sets:,} sets, {changes:,} changes"
+        )
+    lonely, come_and_go = (n == 1).mean(), of.come_and_go
+    numbers |= {"come_and_go": len(come_and_go)}
+    named = ", ".join(f"{item}" for item in come_and_go[:3])
+    return line(
+        "items on offer",
+        numbers,
+        text,
+        "all, always" if of.log.eligible is None else "at least 2 in a round",
+        [
+            (
+                lonely > 0.1,
+                LOOK,
+                f"{lonely:.0%} of the rounds had one item on offer: nobody chose, and they say "
+                "nothing about another choice.",
+                "Drop them, log[log.eligible.n_eligible > 1], or mark what could have been shown.",
+            ),
+            (
+                of.is_unlisted,
+                LOOK,
+                f"{len(come_and_go):,} items come late or leave early, such as {named}, and the "
+                "log does not say when they were on offer.",
+                "Pass eligible=, two date columns of the items' table or a mask. If all were "
+                "always on offer, the logging policy changed on the way, and nothing is wrong.",
+            ),
+        ],
+    )
+
+
+def _rewards(of: Facts) -> Line:
+    mean, error = of.mean * of.scale, of.units.standard_error(of.reward) * of.scale
+    least, most = float(of.log.reward.min()), float(of.log.reward.max())
+    numbers = {"mean": mean, "std_error": error, "least": least, "most": most}
+    text = f"mean {short(mean)} (standard error {short(error)}), {short(least)} to {short(most)}"
+    if of.is_clicks:
+        numbers |= {"clicks": of.log.reward.sum(dtype=np.float64)}
+        text = (
+            f"{numbers['clicks']:,.0f} clicks, {short(1000 * mean)} per 1,000 rounds (standard "
+            f"error {short(1000 * error)})"
+        )
+    return line(
+        "rewards",
+        numbers,
+        text,
+        "not all equal",
+        [
+            (
+                bool(least == most),
+                WRONG,
+                f"every reward is {short(least)}: nothing tells a good item from a bad one.",
+                "Join the rewards anew. A join that keeps the rounds with a click loses the rest.",
+            )
+        ],
+    )
+
+
+def _carriers(of: Facts) -> Line:
+    n = of.carriers
+    rare = "clicks are rare" if of.is_clicks else "few rounds hold nearly all of the reward"
+    return line(
+        "rounds that carry rewards",
+        {"effective": n},
+        f"{short(n)} effective {of.units.name}s",
+        f"at least {FEW_CARRIERS}",
+        [
+            (
+                0 < n < FEW_CARRIERS,
+                LOOK,
+                f"{rare}, so that estimates rest on few {of.units.name}s, and intervals are too "
+                "narrow.",
+                "A longer log, or a reward that comes more often (a visit of the page, the "
+                "logarithm of the price).",
+            )
+        ],
+    )

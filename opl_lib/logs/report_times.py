@@ -1,0 +1,72 @@
+"""Lines of the card of a log: when its rounds were, and what changed on the way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .report_facts import FEW_CARRIERS, LOOK, Facts, Line, is_far, line, short
+
+_N_PARTS = 10  # of the time
+# A reward rate that differs by less than this share of it is no finding, however sure.
+_MATERIAL = 0.25
+
+
+def time_line(timestamp: np.ndarray) -> Line:
+    """From when to when, and the longest time without a round."""
+    times = np.unique(timestamp)
+    text = f"{_moment(times[0])} to {_moment(times[-1])}"
+    gap = np.nan
+    if len(times) > 1 and times.dtype.kind in "biufmM":
+        clock = times.astype(np.int64) if times.dtype.kind in "mM" else times
+        clock = clock.astype(np.float64)
+        span = clock[-1] / 2 - clock[0] / 2
+        gap = float(np.diff(clock / 2).max() / span) if span > 0 else np.nan
+        text += f"; longest gap {gap:.1%}"
+    return line(
+        "time",
+        {"moments": len(times), "longest_gap": gap},
+        text,
+        "no gap above 25%",
+        [
+            (len(times) == 1, LOOK, "all rounds have one time.", "Log when each was shown."),
+            (
+                len(times) >= 100 and gap > 0.25,
+                LOOK,
+                f"for {gap:.0%} of the time there is no round: a part was not logged, or some "
+                "times are wrong (of another unit or year).",
+                "Look at numpy.sort(log.timestamp), and leave out what is wrong.",
+            ),
+        ],
+    )
+
+
+def _moment(time: object) -> str:
+    if isinstance(time, np.timedelta64):
+        return str(time)
+    if isinstance(time, np.datetime64):
+        return str(time.astype("M8[m]")).replace("T", " ")
+    return short(float(time)) if isinstance(time, np.integer | np.floating) else str(time)
+
+
+def drift_line(of: Facts, order: np.ndarray) -> Line:
+    """Whether rewards are what they were."""
+    part = np.unique(order * _N_PARTS // of.log.n_rounds, return_inverse=True)[1]
+    rate, distance = of.by_group(part)
+    mean = abs(of.mean * of.scale)
+    moved = rate.max() - rate.min() > _MATERIAL * mean and of.carriers >= FEW_CARRIERS
+    return line(
+        "rewards over time",
+        {"least": rate.min(), "most": rate.max()},
+        f"{short(rate.min())} to {short(rate.max())} in tenths of the log",
+        "differ by less than 25%, or by chance",
+        [
+            (
+                bool(moved and is_far(distance)),
+                LOOK,
+                "the site, its visitors or its items changed on the way: what was good then need "
+                "not be good tomorrow.",
+                "Learn on what came first and judge on what came last, log.split_by_time(), and "
+                "learn again soon.",
+            )
+        ],
+    )
