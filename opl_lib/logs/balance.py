@@ -20,8 +20,11 @@ MIN_SHOWN = 30  # rounds, or users, of an item, for a mean over them to be rough
 
 
 @plain_arithmetic
-def feature_balance(log: Rounds) -> pd.DataFrame:
-    """The table of `BanditFeedback.balance`."""
+def feature_balance(log: Rounds, with_unseen: bool = False) -> pd.DataFrame:
+    """The table of `BanditFeedback.balance`.
+
+    With what may be unseen, errors allow for rounds so unlikely that the log holds none: `_unseen`.
+    """
     pscore = log.pscore
     must_be = f"at least {LEAST_PSCORE}, for squares of weights to be finite"
     check_rows("pscore", pscore, pscore >= LEAST_PSCORE, must_be, "Drop such rounds, or clip it.")
@@ -31,7 +34,25 @@ def feature_balance(log: Rounds) -> pd.DataFrame:
     for row, f in enumerate(features.T):
         # the terms are f (1[a_i = b] / pscore − 1) of the rounds in which b is eligible
         total[row], variance[row] = shown.sums(f / pscore, less=f)
+        if with_unseen:
+            variance[row] += _unseen(log, np.square(f))
     return balance_table(total, variance, shown)
+
+
+def _unseen(log: Rounds, square: np.ndarray) -> np.ndarray:
+    """How much more the sums vary than the log shows: (n_actions,).
+
+    ``Σ f² 1[a = b] / p`` should be ``Σ f²``. What is missing may belong to rounds in which b was so
+    unlikely that it was never shown; of a mass R and weights W these add ``R W`` to the variance. W
+    is the usual weight where the uniform policy is, ``Σ p^-2 / Σ p^-1``.
+    """
+    seen = np.bincount(log.action, square / log.pscore, log.n_actions)
+    expected = square.sum()
+    if log.eligible is not None:
+        sets, number = log.eligible.sets, log.eligible.number
+        expected = np.bincount(number, square, len(sets)) @ sets
+    usual = float((1 / np.square(log.pscore)).sum() / (1 / log.pscore).sum())
+    return np.maximum(expected - seen, 0) * usual
 
 
 def balanced_features(context: np.ndarray) -> np.ndarray:

@@ -143,7 +143,7 @@ def _balance(of: Facts) -> Line:
     name = "balance"
     if of.pscore.min() < LEAST_PSCORE:
         return line(name, {"distance": np.nan}, f"not asked: a pscore is below {LEAST_PSCORE}")
-    worst = worst_balance(feature_balance(of.log), LEVEL)
+    worst = worst_balance(feature_balance(of.log, with_unseen=True), LEVEL)
     if worst is None:
         return line(name, {"distance": np.nan}, "not asked: no item was shown often enough")
     return line(

@@ -71,6 +71,8 @@ class Shown:
         squares = ((of_set.T @ of_set @ sets.astype(float)) * sets).sum(axis=0)
         of_pair = np.empty(len(self._unit))
         for some in row_chunks(len(of_pair), len(sets)):
-            has_item = sets[:, self._item[some]].T
-            of_pair[some] = of_set[self._unit[some]].multiply(has_item).sum(axis=1)
+            held = of_set[self._unit[some]]
+            pair = np.repeat(np.arange(held.shape[0]), np.diff(held.indptr))
+            has_item = sets[held.indices, self._item[some][pair]]
+            of_pair[some] = np.bincount(pair, held.data * has_item, held.shape[0])
         return of_pair, of_item, squares

@@ -65,6 +65,20 @@ def test_right_logs_with_a_changing_catalogue_have_no_findings():
     assert len(with_findings) <= 5
 
 
+def test_right_logs_of_little_exploration_are_not_called_wrong():
+    """An item that is nearly always shown, or hardly ever: few logs hold what is hardly ever."""
+    rng, wrong = np.random.default_rng(0), []
+    for seed in range(20):
+        n, m, epsilon = 4000, 50, 0.01
+        best = rng.integers(m, size=n)
+        action = np.where(rng.random(n) < epsilon, rng.integers(m, size=n), best)
+        pscore = np.where(action == best, 1 - epsilon + epsilon / m, epsilon / m)
+        log = plain(n, m, action=action, pscore=pscore)
+        assert log.balance().abs().max(axis=None) > 5  # errors of the sample alone do not know
+        wrong += [(seed, line) for line in log.report().findings if line.verdict == "wrong"]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("changing", [False, True], ids=["fixed", "changing"])
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_propensities_are_found_as_often_with_a_changing_catalogue(name, changing):
