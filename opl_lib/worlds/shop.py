@@ -81,8 +81,8 @@ class ShopWorld(Settings):
     BanditFeedback(3,000 rounds, 40 items, mean reward 0.0153,
                    12 context features, 20 item features, position, user_id, timestamp, eligible)
     >>> clicks, items = shop.frames(3000, random_state=1)
-    >>> clicks.loc[0, ["slot", "country", "device", "item_id"]].tolist()
-    [0, 'FR', 'phone', 'i07']
+    >>> clicks.loc[0, ["country", "device", "item_id"]].tolist()
+    ['FR', 'phone', 'i07']
     >>> {name: round(value, 4) for name, value in shop.reference_values().items()}
     {'logging': 0.0144, 'uniform': 0.006, 'best_constant_item': 0.0164, 'optimum': 0.0247}
     """
