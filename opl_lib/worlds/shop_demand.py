@@ -105,7 +105,10 @@ def _latent(features: np.ndarray, own: float, width: int, rng: np.random.Generat
 
 
 def click_rate_met(
-    demand: Demand, click_rate: float, asked: tuple[np.ndarray, ...], item: np.ndarray
+    demand: Demand,
+    click_rate: float,
+    asked: tuple[np.ndarray, np.ndarray, np.ndarray],
+    item: np.ndarray,
 ) -> Demand:
     """The shop with the logit shifted so that what was shown has this mean probability."""
     from scipy.optimize import brentq

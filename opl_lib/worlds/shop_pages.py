@@ -47,7 +47,7 @@ class Pages:
     @property
     def timestamp(self) -> np.ndarray:
         """The date and time of each row."""
-        return OPENING + self.second.astype("m8[s]")
+        return np.add(OPENING, self.second.astype("m8[s]"))
 
     @property
     def asked(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

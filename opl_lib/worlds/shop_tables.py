@@ -111,7 +111,7 @@ def _dates(
     end = start + max(1, round(lifetime))
     until = OPENING + _days(np.minimum(end, days))
     return (
-        OPENING + _days(np.maximum(start, _OLDEST)),
+        np.add(OPENING, _days(np.maximum(start, _OLDEST))),
         np.where(end < days, until, np.datetime64("NaT", "s")),
     )
 
