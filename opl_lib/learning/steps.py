@@ -27,11 +27,14 @@ import torch
 from torch import Tensor
 
 from ..objectives import Batch, Objective, Regression
+from ..objectives.batch import NEVER
 from .eligible import EligibleItems
 from .stacks import Stack
 
 # A round's scores of more items than this cost more than encoding its own item once more.
 _FEW_ITEMS = 256
+# Its exponential is no digit of a sum with a 1, and takes a tenth of the time of one that is 0.
+_NEXT_TO_NOTHING = -80.0
 
 
 def encodes_by_round(n_actions: int, batch_size: int) -> bool:
@@ -175,6 +178,8 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
         start = None if step.eligible is None else step.eligible.logits(query.dtype, here)
         return stack.action_tower.score(query, features, start)
 
+    hides, left_out = step.eligible is not None, -math.inf if step.eligible is None else NEVER
+
     # First pass: the logit of the logged item, that of "the rest", and the rest's mean q̂.
     z_logged = query.new_zeros(query.shape[:2])
     rest, q_rest = torch.full_like(z_logged, -math.inf), torch.zeros_like(z_logged)
@@ -182,8 +187,8 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
         z = score(items)[0]
         here = _logged_in(items, batch.action)
         z_logged[here[:2]] = z[here]
-        z[here] = -math.inf
-        in_tile = z.logsumexp(dim=-1)
+        z[here] = left_out
+        in_tile = _log_sum_exp(z) if hides else z.logsumexp(dim=-1)
         rest = torch.logaddexp(rest, in_tile)
         if q_hat is not None:
             mean = (torch.softmax(z, dim=-1).nan_to_num() * q_hat(items[None])).sum(dim=-1)
@@ -203,7 +208,8 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
     gradient_u = torch.zeros_like(u)
     for items in tiles:
         z, pull_z = score(items)
-        share = z.sub_(rest[..., None]).exp_()
+        share = z.sub_(rest[..., None])
+        share = share.clamp_(min=_NEXT_TO_NOTHING).exp_() if hides else share.exp_()
         if q_hat is not None:
             tilt = pi_rest * (q_hat(items[None]) - q_rest[..., None]) / n_rounds
             gradient_z = share * (gradient[..., 1:] + tilt)
@@ -214,6 +220,13 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
         gradient_u += pull_z(gradient_z)
     pull_u(gradient_u / setup.temperature)
     return value
+
+
+def _log_sum_exp(z: Tensor) -> Tensor:
+    """The log-sum-exp over the last axis, quick where many numbers are `NEVER`."""
+    top = z.amax(dim=-1, keepdim=True)
+    total = (z - top).clamp_(min=_NEXT_TO_NOTHING).exp_().sum(dim=-1)
+    return top[..., 0] + total.log()
 
 
 def _logged_in(items: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -57,6 +57,11 @@ def importance_weights(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return log_pi, log_pi.gather(-1, batch.action[..., None])[..., 0] - batch.pscore.log()
 
 
+def probabilities(log_pi: Tensor, batch: Batch) -> Tensor:
+    """``π`` of all items, by a softmax where there are many zeros, of which `exp` is slow."""
+    return log_pi.exp() if batch.eligible is None else torch.softmax(log_pi, dim=-1)
+
+
 def weights(logits: Tensor, batch: Batch) -> Tensor:
     """The importance weights ``π(a_i|x_i) / π_0(a_i|x_i)``, shape (B,)."""
     return importance_weights(logits, batch)[1].exp()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .batch import Batch, importance_weights, predictions
+from .batch import Batch, importance_weights, predictions, probabilities
 from .registry import objective_of_settings
 
 __all__ = ["dros", "switch_dr"]
@@ -80,4 +80,4 @@ def _parts(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """``Σ_a π q̂``, the weight and the residual of each round, (B,)."""
     log_pi, log_weight = importance_weights(logits, batch)
     q_hat, residual = predictions(batch)
-    return (log_pi.exp() * q_hat).sum(dim=-1), log_weight.exp(), residual
+    return (probabilities(log_pi, batch) * q_hat).sum(dim=-1), log_weight.exp(), residual
