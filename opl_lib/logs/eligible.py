@@ -38,8 +38,6 @@ class Eligible:
 
     Examples
     --------
-    Three items over a week: one leaves on Wednesday, when another comes.
-
     >>> import numpy as np
     >>> import opl_lib as opl
     >>> eligible = opl.Eligible.of_dates(
