@@ -86,9 +86,7 @@ class _MLPTowers:
         if start is None:
             scores = torch.baddbmm(query @ bias.mT, p, h.mT)
         else:
-            ones = torch.ones_like(h[..., :1])
-            with_bias = torch.cat([p, query @ bias.mT], dim=-1), torch.cat([h, ones], dim=-1)
-            scores = start.baddbmm_(with_bias[0], with_bias[1].mT)
+            scores = start.add_(query @ bias.mT).baddbmm_(p, h.mT)
 
         def pullback(gradient: Tensor) -> Tensor:
             gradient_p, total = torch.bmm(gradient, h), gradient.sum(dim=2, keepdim=True)
