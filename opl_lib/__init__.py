@@ -11,7 +11,9 @@ from .learning.fit import NonFiniteLossError, StopFit
 from .learning.learner import OffPolicyLearner, fit_many
 from .learning.regressor import TwoTowerRegressor
 from .learning.reward_models import FittedRewardModel, SklearnRewardModel
+from .logs.candidates import read_candidates
 from .logs.clusters import with_clusters
+from .logs.columns import Columns
 from .logs.eligible import Eligible
 from .logs.feedback import BanditFeedback
 from .logs.open_bandit import load_open_bandit
@@ -19,6 +21,8 @@ from .logs.propensities import estimate_propensities
 from .logs.propensity_estimate import PropensityEstimate
 from .logs.report import LogReport
 from .logs.support import SupportReport
+from .logs.vw import read_vw
+from .logs.without_propensities import LogWithoutPropensities
 from .objectives import *  # noqa: F403
 from .objectives import __all__ as _objectives
 from .plotting import (
@@ -60,6 +64,7 @@ __all__ = [
     "BilinearLearner",
     "ConstantItemLearner",
     "ConstantItemPolicy",
+    "Columns",
     "CrossFittedRewardModel",
     "DigitsWorld",
     "EarlyStopping",
@@ -70,6 +75,7 @@ __all__ = [
     "ItemIndex",
     "Learned",
     "LogReport",
+    "LogWithoutPropensities",
     "NonFiniteLossError",
     "OffPolicyLearner",
     "PolicyWarning",
@@ -101,6 +107,8 @@ __all__ = [
     "plot_curves",
     "plot_estimates",
     "plot_watch",
+    "read_candidates",
+    "read_vw",
     "rehearse",
     "select",
     "softmax",

@@ -123,8 +123,11 @@ def warn_of_scale(feedbacks: Iterable[Any]) -> None:
             off = (size > _MAX_SCALE) | ((largest > 0) & (largest < _MIN_SCALE))
             if off.any():
                 column = int(off.argmax() if size.max() <= _MAX_SCALE else size.argmax())
+                side = "context_features" if name == "context" else "item_features"
+                names = getattr(getattr(log, "columns", None), side, None)
+                which = repr(names[column]) if names else column
                 warn_user(
-                    f"{name}, column {column} has mean {mean[column]:.3g} and standard deviation "
+                    f"{name}, column {which} has mean {mean[column]:.3g} and standard deviation "
                     f"{spread[column]:.3g}. Towers learn badly from features far from unit scale: "
                     "standardise them, with the mean and standard deviation of the training log "
                     "for all logs."

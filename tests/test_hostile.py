@@ -17,9 +17,11 @@ import opl_lib as opl
 # What the library makes and nobody makes by hand, and what is an error or a warning.
 NOT_CALLED = {
     "Batch",
+    "Columns",
     "CrossFittedRewardModel",
     "Learned",
     "LogReport",
+    "LogWithoutPropensities",
     "NonFiniteLossError",
     "PolicyWarning",
     "PropensityEstimate",

@@ -108,6 +108,7 @@ class BilinearLearner:
             del self.__dict__[name]
         check_feedback(feedback)
         self._check()
+        self._columns = feedback.columns
         self._products = products = Products.of(feedback)
         reward = feedback.reward.astype(np.float64)
         self._mean, scale = mean_and_scale(reward)
@@ -139,7 +140,7 @@ class BilinearLearner:
         """
         name, given = ("lean", lean) if temperature is None else ("temperature", temperature)
         _check_temperature(name, given)
-        return TwoTowerPolicy(self.towers(1.0, lean), float(given))
+        return TwoTowerPolicy(self.towers(1.0, lean), float(given), self._columns)
 
     def towers(self, factor: float, lean: float) -> TwoTower:
         """Linear towers whose scores are those of `near_logging` times a factor."""

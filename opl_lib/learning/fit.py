@@ -203,7 +203,7 @@ def new_policy(
             dim_embedding=settings.dim_embedding,
             random_state=int(settings.random_state),
         )
-        return TwoTowerPolicy(towers, temperature)
+        return TwoTowerPolicy(towers, temperature, feedback.columns)
     policy = TwoTowerPolicy(copy.deepcopy(settings.towers), temperature)
     try:
         policy.scores(feedback.context[:1], feedback.action_context[:1])
@@ -213,7 +213,7 @@ def new_policy(
             f"{feedback.dim_action_context} item features as float32, to embeddings of one "
             f"size: {error}"
         ) from error
-    return policy
+    return TwoTowerPolicy(policy.towers, temperature, feedback.columns)
 
 
 def what_failed(objective: Objective | Regression, values: Tensor, epoch: int) -> str:

@@ -156,7 +156,7 @@ class _Rest:
         beside, alone = linear.mlp_settings, own.mlp_settings
         if beside is not None and alone is not None and "dim_linear" not in alone:
             towers.mlp_settings = {**alone, "dim_linear": beside["dim_embedding"]}
-        return TwoTowerPolicy(towers, self.temperature * spread / unit)
+        return TwoTowerPolicy(towers, self.temperature * spread / unit, self.fit.policy.columns)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: w.detach().clone() for name, w in self.fit.policy.towers.state_dict().items()}

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..protocols import PolicyLike
 from . import readers
-from .balance import feature_balance
-from .report import LogReport, log_report
-from .rounds import OPTIONAL, Rounds
-from .support import SupportReport, support_report
+from .columns import Columns
+from .examined import Examined
+from .known_columns import fitted_columns, log_parts
+from .rounds import OPTIONAL
 from .units import mean
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .without_propensities import LogWithoutPropensities
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BanditFeedback(Rounds):
+class BanditFeedback(Examined):
     """A log of rounds: who came, what was shown, what happened, how likely it was shown.
 
     The log checks itself when it is made, so every other function may trust it: it copies what is
@@ -55,6 +52,8 @@ class BanditFeedback(Rounds):
     eligible : Eligible or boolean array of shape (n_rounds, n_actions), optional
         What could be shown in each round, the item that was included; all items, if not given.
         Whatever sums over items, in learning and evaluation, sums over these.
+    columns : Columns, optional
+        How features were made of the columns of a data frame: `from_dataframe` keeps them.
 
     Raises
     ------
@@ -77,7 +76,9 @@ class BanditFeedback(Rounds):
     """
 
     def __repr__(self) -> str:
-        extras = [name for name in (*OPTIONAL, "eligible") if getattr(self, name) is not None]
+        extras = [
+            name for name in (*OPTIONAL, "eligible", "columns") if getattr(self, name) is not None
+        ]
         widths = f"{self.dim_context} context features, {self.dim_action_context} item features"
         return (
             f"BanditFeedback({self.n_rounds:,} rounds, {self.n_actions:,} items, "
@@ -90,10 +91,10 @@ class BanditFeedback(Rounds):
         cls,
         frame: Any,
         *,
-        context: Sequence[str],
+        context: Sequence[str] | None = None,
         action: str,
         reward: str,
-        pscore: str,
+        pscore: str | None = None,
         items: Any,
         item_id: str | None = None,
         item_features: Sequence[str] | None = None,
@@ -101,40 +102,52 @@ class BanditFeedback(Rounds):
         user_id: str | None = None,
         timestamp: str | None = None,
         eligible: Any = None,
-    ) -> BanditFeedback:
+        columns: Columns | None = None,
+    ) -> BanditFeedback | LogWithoutPropensities:
         """Make a log from a data frame (pandas, polars, or any with ``frame[name].to_numpy()``).
+
+        Numbers, text, categories, truths and dates are taken as they come, with missing values;
+        `Columns` says what features become of them. The log and what is learned from it keep the
+        columns, as ``log.columns`` and ``policy.columns``.
 
         Parameters
         ----------
         frame : data frame of n_rounds rows
             The log; the other arguments name its columns.
         context : list of str
-            Numeric columns that describe the user or query; standardised, if they are not near
-            unit scale.
-        action, reward, pscore : str
-            Columns of the shown item, the reward, and the probability of having shown it.
+            Columns that describe the user or query.
+        action, reward : str
+            Columns of the shown item and the reward.
+        pscore : str, optional
+            Column of the probability of having shown the item. If nobody wrote it down, leave it
+            out: what is returned leads to `estimate_propensities`.
         items : array of shape (n_actions, dim_action_context) or data frame
             Item features. With an array, `action` holds row numbers. With a data frame, `action`
             holds values of its column `item_id`, of its type.
         item_id : str, optional
             Column of `items` that identifies an item; required if `items` is a data frame.
         item_features : list of str, optional
-            Numeric columns of `items`; all but `item_id` and `eligible` if not given.
+            Columns of `items`; all but `item_id` and `eligible` if not given.
         position, user_id, timestamp : str, optional
             Columns for the optional parts of the log.
         eligible : pair of str, or as in BanditFeedback; optional
             Two date columns of `items`: from when on, and before when, each could be shown; empty
             where it always was or still is. They are compared with `timestamp`.
+        columns : Columns, optional
+            Those of another log, ``columns=train.columns``, in the place of `context`, `item_id`
+            and `item_features`. If not given, columns are fitted on this frame. What is to be
+            judged by a later frame has to be learned with columns that have not seen it; parts of
+            one log share those of the whole, which have seen contexts and items, but no reward.
 
         Returns
         -------
-        BanditFeedback
+        BanditFeedback, or LogWithoutPropensities if `pscore` is not given
 
         Raises
         ------
         ValueError
-            If a column is missing or not numeric, an action is not among `items`, or what is said
-            of columns of `items` cannot be.
+            If a column is missing or of no kind, an action is not among `items`, or what is said
+            of columns of `items` cannot be. The message names the column.
 
         Examples
         --------
@@ -142,26 +155,32 @@ class BanditFeedback(Rounds):
         >>> import opl_lib as opl
         >>> clicks = pd.DataFrame(
         ...     {"age": [31, 52], "item": ["b7", "a1"], "click": [0, 1], "prob": [0.9, 0.1]}
-        ... )
-        >>> items = pd.DataFrame({"id": ["a1", "b7"], "price": [3.0, 4.5]})
+        ... ).assign(country=["DE", None])
+        >>> items = pd.DataFrame({"id": ["a1", "b7"], "brand": ["North", "South"]})
         >>> log = opl.BanditFeedback.from_dataframe(
-        ...     clicks, context=["age"], action="item", reward="click", pscore="prob",
+        ...     clicks, context=["age", "country"], action="item", reward="click", pscore="prob",
         ...     items=items, item_id="id",
         ... )
         >>> log.action
         array([1, 0])
+        >>> log.columns.context_features
+        ['age', 'country: missing', 'country = DE']
         """
         readers.check_frame("frame", frame)
+        if columns is None:
+            item_features = readers.features_of_items(items, item_id, item_features, eligible)
+        columns = fitted_columns(columns, frame, context, items, item_id, item_features)
         names = {"position": position, "user_id": user_id, "timestamp": timestamp}
         optional = readers.optional_columns(frame, names)
-        return cls(
-            context=readers.frame_matrix(frame, context, "context"),
-            reward=readers.numeric_frame_column(frame, reward, "reward"),
-            pscore=readers.numeric_frame_column(frame, pscore, "pscore"),
-            eligible=readers.on_offer(eligible, items, optional.get("timestamp")),
-            **readers.item_columns(frame, action, items, item_id, item_features, eligible),
+        parts = {
+            **log_parts(columns, frame, action, items),
+            "reward": readers.numeric_frame_column(frame, reward, "reward"),
+            "eligible": readers.on_offer(eligible, items, optional.get("timestamp")),
             **optional,
-        )
+        }
+        if pscore is None:
+            return LogWithoutPropensities(parts, cls)
+        return cls(**parts, pscore=readers.numeric_frame_column(frame, pscore, "pscore"))
 
     @classmethod
     def from_obp(
@@ -185,91 +204,14 @@ class BanditFeedback(Rounds):
         """
         return cls(**readers.obp_columns(bandit_feedback, action_context))
 
-    def support_report(self, policy: PolicyLike | np.ndarray | None = None) -> SupportReport:
-        """Say how well this log can speak about a policy, before anything is learned from it.
-
-        Parameters
-        ----------
-        policy : policy or array of shape (n_rounds, n_actions), optional
-            An object with ``predict_proba(context, action_context)``, a function like that, or the
-            probabilities in all rounds. Uniform if not given: could this log judge every item?
-
-        Returns
-        -------
-        SupportReport
-
-        Examples
-        --------
-        >>> import opl_lib as opl
-        >>> world = opl.SyntheticWorld(n_actions=5, random_state=0)
-        >>> world.sample(1000, random_state=1).support_report()
-        SupportReport(1,000 rounds, 5 items)
-          effective sample size      1,000.0  (100.0% of the rounds)
-          mean importance weight       1.000  (should be 1; standard error 0.000)
-          max importance weight        1.000
-          items never logged               0  (they hold 0.0% of the policy)
-        """
-        return support_report(self, policy)
-
-    def report(self) -> LogReport:
-        """Say what this log holds, whether it can be right, and what it can prove.
-
-        Returns
-        -------
-        LogReport
-            Its lines, and as `LogReport.findings` those that are not fine, with cause and cure.
-
-        Examples
-        --------
-        >>> import opl_lib as opl
-        >>> world = opl.SyntheticWorld(5, 4, 4, random_state=0)
-        >>> report = world.sample(4000, random_state=1).report()
-        >>> report.findings
-        []
-        >>> round(report["smallest gain, as logged"].numbers["per_1000"], 1)  # clicks
-        39.3
-        """
-        return log_report(self)
-
-    def balance(self) -> pd.DataFrame:
-        """Ask whether the propensities fit the contexts, item by item and feature by feature.
-
-        Those who were shown an item, weighted by ``1 / pscore``, should be like everybody. The mean
-        weight of one policy can be 1 while this fails, as with propensities that are right on
-        average and wrong for each visitor.
-
-        Returns
-        -------
-        pandas.DataFrame of shape (1 + dim_context, n_actions)
-            ``E[f(x) (1[a = b] / pscore − 1)]``, which is 0, estimated and divided by its standard
-            error, for each item b, over the rounds in which it was eligible; first for ``f = 1``,
-            then for each feature, less its mean. NaN for items that less than 30 rounds, or users,
-            were shown. Of 100 such numbers, the largest is above 4 in one right log of a hundred;
-            where single weights are very large, more often: a log that misses the giants has a sum
-            that is off and an error that is too small. `PropensityEstimate.balance` needs no
-            weights.
-
-        References
-        ----------
-        Imai and Ratkovic, "Covariate balancing propensity score", Journal of the Royal Statistical
-        Society B 2014.
-
-        Examples
-        --------
-        >>> from dataclasses import replace
-        >>> import opl_lib as opl
-        >>> world = opl.SyntheticWorld(5, 4, 4, logging_policy=opl.softmax(1.0), random_state=0)
-        >>> log = world.sample(2000, random_state=1)
-        >>> popularity = np.bincount(log.action)[log.action] / log.n_rounds
-        >>> wrong = replace(log, pscore=popularity)
-        >>> [bool(each.balance().abs().max(axis=None) < 4) for each in (log, wrong)]
-        [True, False]
-        """
-        return feature_balance(self)
-
 
 def check_feedback(feedback: Any, name: str = "feedback") -> None:
     """Raise unless `feedback` is a log."""
+    if isinstance(feedback, LogWithoutPropensities):
+        raise TypeError(
+            f"{name} has no propensities: estimate = opl.estimate_propensities({name}), read "
+            f"estimate.findings, and pass {name}.with_pscore(estimate.pscore)."
+        )
     if not isinstance(feedback, BanditFeedback):
         raise TypeError(
             f"{name} must be a BanditFeedback; got {type(feedback).__name__}. "

@@ -23,6 +23,7 @@ def check_logs(logs: Any, kind: Any) -> list[Any]:
             raise TypeError(
                 f"logs must be a list of {kind.__name__}; entry {number} is {type(log).__name__}."
             )
+        check_same_columns(log, f"log {number}", logs[0], "log 0")
         if not np.array_equal(log.action_context, logs[0].action_context):
             raise ValueError(
                 f"log {number} has other item features than log 0; encode the items of all "
@@ -34,6 +35,17 @@ def check_logs(logs: Any, kind: Any) -> list[Any]:
                 f"{logs[0].dim_context}; encode the contexts of all logs together."
             )
     return logs
+
+
+def check_same_columns(one: Any, name: str, other: Any, other_name: str) -> None:
+    """Raise if two logs, or a policy and a log, know different columns: features mean others."""
+    ours, theirs = getattr(one, "columns", None), getattr(other, "columns", None)
+    if ours is not None and theirs is not None and ours != theirs:
+        raise ValueError(
+            f"{name} was encoded by other columns than {other_name}, so that the same features "
+            "mean different things. Make one of them with the other's: "
+            "BanditFeedback.from_dataframe(…, columns=log.columns)."
+        )
 
 
 def join(name: str, columns: Sequence[Any]) -> Any:

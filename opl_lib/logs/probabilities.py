@@ -15,6 +15,7 @@ from ..protocols import (
     is_array,
 )
 from .eligible import Eligible
+from .joining import check_same_columns
 from .rounds import Rounds
 
 
@@ -28,6 +29,7 @@ def log_probabilities(
     """
     shape = (log.n_rounds, log.n_actions)
     if not is_array(policy):
+        check_same_columns(policy, "the policy", log, "the log")
         asked = for_items(policy, log.action_context)
         return lambda rows: action_probabilities(
             asked,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -14,17 +15,19 @@ from .calibration import calibration_table, item_weights, predicted_balance
 from .classifier import Offered, cross_fit_classifier
 from .eligible import as_eligible
 from .identity import labels
+from .known_columns import name_features
 from .propensity_estimate import PropensityEstimate
 from .shown import Shown
 from .units import Units
 from .values import check_on_offer
+from .without_propensities import LogWithoutPropensities, classifier_for, shown_in
 
 
 @plain_arithmetic
 def estimate_propensities(
-    context: np.ndarray,
-    action: np.ndarray,
-    n_actions: int,
+    context: np.ndarray | LogWithoutPropensities,
+    action: np.ndarray | None = None,
+    n_actions: int | None = None,
     classifier: Any = None,
     n_folds: int = 5,
     floor: float | None = None,
@@ -42,11 +45,12 @@ def estimate_propensities(
 
     Parameters
     ----------
-    context : array of shape (n_rounds, dim_context)
-        All that the logging policy could see, such as the slot and the hour too.
-    action : integer array of shape (n_rounds,), in [0, n_actions)
+    context : array of shape (n_rounds, dim_context), or LogWithoutPropensities
+        All that the logging policy could see, such as the slot and the hour too. A log says what
+        `action`, `n_actions`, `user_id` and `eligible` are, which are then left out.
+    action : integer array of shape (n_rounds,), in [0, n_actions), optional
         The items shown.
-    n_actions : int, at least 2
+    n_actions : int, at least 2, optional
         Number of items that could be shown.
     classifier : scikit-learn classifier with predict_proba, optional
         It is cloned, never changed. Standardised contexts into a multinomial logistic regression if
@@ -117,14 +121,16 @@ def estimate_propensities(
     >>> bool(np.abs(estimate.pscore - log.pscore).mean() < 0.02)
     True
     """
-    context, action, units = _checked(context, action, n_actions, n_folds, user_id)
-    offered = None
-    if eligible is not None:
-        eligible = as_eligible(eligible, len(action), int(n_actions))
-        check_on_offer(action, eligible)
-        offered = Offered.of(eligible)
+    given: tuple[Any, ...] = context, action, n_actions, user_id, eligible
+    columns = None
+    if isinstance(context, LogWithoutPropensities):
+        columns = context.columns["columns"]
+        classifier = classifier_for(context) if classifier is None else classifier
+        given = shown_in(*given)
+    context, action, n_actions, units, offered = _checked(n_folds, *given)
     how = classifier, n_folds, floor, n_bins, random_state
-    return estimate_among(offered, context, action, int(n_actions), units, *how)
+    estimate = estimate_among(offered, context, action, n_actions, units, *how)
+    return replace(estimate, balance=name_features(estimate.balance, columns))
 
 
 @plain_arithmetic
@@ -174,8 +180,8 @@ def estimate_among(
 
 
 def _checked(
-    context: np.ndarray, action: np.ndarray, n_actions: int, n_folds: int, user_id: Any
-) -> tuple[np.ndarray, np.ndarray, Units]:
+    n_folds: int, context: Any, action: Any, n_actions: Any, user_id: Any, eligible: Any
+) -> tuple[np.ndarray, np.ndarray, int, Units, Offered | None]:
     context, action = feature_matrix("context", context), integers("action", action)
     check_number("n_actions", n_actions, Integral, least=2, most=MAX_ELEMENTS)
     check_number("n_folds", n_folds, Integral, least=2)
@@ -190,4 +196,9 @@ def _checked(
         f"in [0, {n_actions - 1}]",
         "Renumber the items, or raise n_actions.",
     )
-    return context, action, Units.of(user_id, len(context))
+    offered = None
+    if eligible is not None:
+        eligible = as_eligible(eligible, len(action), int(n_actions))
+        check_on_offer(action, eligible)
+        offered = Offered.of(eligible)
+    return context, action, int(n_actions), Units.of(user_id, len(context)), offered

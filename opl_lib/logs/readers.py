@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
 
-from ..arrays import as_array, feature_matrix, first, where, why_no_number
+from ..arrays import as_array, first, where, why_no_number
 from .eligible import Eligible
 from .identity import example, identities, kind_of
 from .joining import concatenated
 
 
-def check_frame(name: str, frame: Any) -> None:
+def check_frame(name: str, frame: Any, may_be_empty: bool = False) -> None:
     """Raise unless this is a data frame with rows."""
     if hasattr(frame, "collect"):
         raise TypeError(f"{name}: this data frame is lazy; call .collect() first.")
@@ -25,8 +25,13 @@ def check_frame(name: str, frame: Any) -> None:
             f"{getattr(frame, '__name__', type(frame).__name__)}. What else holds columns may have "
             "a method to_pandas or compute."
         )
-    if len(frame) == 0:
+    if len(frame) == 0 and not may_be_empty:
         raise ValueError(f"the log is empty: {name} has no rows. Check the filter that made it.")
+
+
+def is_frame(values: Any) -> bool:
+    """Whether somebody passes a data frame in the place of an array."""
+    return hasattr(values, "columns") and not isinstance(values, type)
 
 
 def frame_column(frame: Any, name: Any, role: str) -> np.ndarray:
@@ -82,8 +87,8 @@ def numeric_frame_column(frame: Any, name: Any, role: str) -> np.ndarray:
     return column
 
 
-def frame_matrix(frame: Any, names: Iterable[Any], role: str, of: str = "") -> np.ndarray:
-    """Numeric columns side by side, (n, number of names)."""
+def column_names(names: Iterable[Any], role: str) -> list[Any]:
+    """A list of names of columns."""
     if isinstance(names, str):
         raise ValueError(f"{role} must be a list of column names; got the string {names!r}.")
     if isinstance(names, bytes | Mapping | Set) or not isinstance(names, Iterable):
@@ -91,7 +96,10 @@ def frame_matrix(frame: Any, names: Iterable[Any], role: str, of: str = "") -> n
     names = list(names)
     if len(names) == 0:
         raise ValueError(f"{role} must name at least one column.")
-    return np.column_stack([numeric_frame_column(frame, name, role + of) for name in names])
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ValueError(f"{role} names the column {name!r} twice.")
+    return names
 
 
 def optional_columns(frame: Any, names: Mapping[str, str | None]) -> dict[str, np.ndarray]:
@@ -100,44 +108,19 @@ def optional_columns(frame: Any, names: Mapping[str, str | None]) -> dict[str, n
     return {role: frame_column(frame, name, role) for role, name in named.items()}
 
 
-def item_columns(
-    frame: Any,
-    action: str,
-    items: Any,
-    item_id: str | None,
-    item_features: Sequence[str] | None,
-    eligible: Any = None,
-) -> dict[str, Any]:
-    """The logged items as row numbers of the item features, and these."""
-    logged = frame_column(frame, action, "action")
-    if not hasattr(items, "columns") or isinstance(items, type):
-        for name, value in (("item_id", item_id), ("item_features", item_features)):
-            if value is not None:
-                raise ValueError(
-                    f"{name}={value!r} names columns of items, but items is no data frame. Pass "
-                    f"one, or leave {name} out: of an array, the action column holds row numbers."
-                )
-        return {"action": logged, "action_context": feature_matrix("items", items)}
+def features_of_items(items: Any, item_id: Any, item_features: Any, eligible: Any) -> Any:
+    """Columns of items that are features: where none are named, neither are dates of `eligible`."""
+    if item_features is not None or not (is_frame(items) and _names_dates(eligible)):
+        return item_features
     check_frame("items", items)
-    if item_id is None:
-        raise ValueError(
-            "items is a data frame: say with item_id=… which column identifies an item."
-        )
-    ids = frame_column(items, item_id, "item_id of items")
-    if item_features is None:
-        but = [item_id, *(eligible if _names_dates(eligible) else ())]
-        item_features = [name for name in items.columns if name not in but]
-    return {
-        "action": item_row_numbers(logged, ids),
-        "action_context": frame_matrix(items, item_features, "item_features", " of items"),
-    }
+    return [name for name in items.columns if name not in (item_id, *eligible)]
 
 
 def on_offer(eligible: Any, items: Any, timestamp: np.ndarray | None) -> Any:
     """The eligible items by two date columns of the items' table; what else is passed, itself."""
     if not _names_dates(eligible):
         return eligible
-    if isinstance(items, type) or not hasattr(items, "columns"):
+    if not is_frame(items):
         raise ValueError(
             f"eligible={tuple(eligible)!r} names columns of items, but items is no data frame. "
             "Pass one, or a boolean mask of shape (n_rounds, n_actions)."

@@ -19,6 +19,7 @@ from ..arrays import (
     row_numbers,
 )
 from ..checks import check_seed, plain_arithmetic
+from .columns import Columns, check_columns
 from .eligible import Eligible, as_eligible
 from .identity import labels, times
 from .joining import check_logs, join
@@ -64,6 +65,7 @@ class Rounds:
     timestamp: np.ndarray | None = None
     cluster_pscore: np.ndarray | None = None
     eligible: Eligible | None = None
+    columns: Columns | None = None
 
     @plain_arithmetic
     def __post_init__(self) -> None:
@@ -81,6 +83,7 @@ class Rounds:
             set_column(name, read_only(check(name, getattr(self, name))))
         self._check_lengths()
         check_values(self)
+        check_columns(self.columns, (self.dim_context, self.dim_action_context))
         if self.eligible is not None:
             set_column("eligible", as_eligible(self.eligible, self.n_rounds, self.n_actions))
             check_on_offer(self.action, self.eligible)
@@ -115,6 +118,11 @@ class Rounds:
         """Number of item features."""
         return self.action_context.shape[1]
 
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether every pscore is 1, as where a rule chooses what is shown."""
+        return bool((self.pscore == 1).all())
+
     @cached_property
     def units(self) -> Units:
         """What is independent of what: the rounds, or the users where some come back."""
@@ -132,7 +140,7 @@ class Rounds:
         }
         if self.eligible is not None:
             chosen["eligible"] = self.eligible[rows]
-        return type(self)(**chosen, action_context=self.action_context)
+        return type(self)(**chosen, action_context=self.action_context, columns=self.columns)
 
     def __iter__(self) -> Iterator[Self]:
         """The rounds, each a log of one."""
@@ -214,7 +222,7 @@ class Rounds:
         columns = {name: [getattr(log, name) for log in logs] for name in _COLUMNS}
         joined: Any = {name: join(name, column) for name, column in columns.items()}
         joined["eligible"] = join("eligible", [log.eligible for log in logs])
-        return cls(**joined, action_context=logs[0].action_context)
+        return cls(**joined, action_context=logs[0].action_context, columns=logs[0].columns)
 
 
 def _n_test(test_fraction: float, n: int, what: str) -> int:

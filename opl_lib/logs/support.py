@@ -13,6 +13,14 @@ from .probabilities import log_probabilities
 from .rounds import Rounds
 from .units import Units, mean
 
+DETERMINISTIC = (
+    "every pscore is 1: a rule chose what was shown, so that no weight says what other items would "
+    "have earned, and estimates rest on the reward model alone. Learn by regression or the direct "
+    "method, test what was learned, and explore from now on (see "
+    "opl.LogWithoutPropensities.with_pscore). If what was shown was drawn after all, estimate how "
+    "likely it was: opl.estimate_propensities"
+)
+
 
 @dataclass(frozen=True, repr=False)
 class SupportReport:
@@ -38,6 +46,8 @@ class SupportReport:
     n_units : int
         Rounds, or users where some come back: what `ess` is a share of.
     unit : {"round", "user"}
+    is_deterministic : bool
+        Whether every pscore is 1. The log then judges no policy but the one that made it.
     """
 
     n_rounds: int
@@ -50,12 +60,15 @@ class SupportReport:
     max_weight: float
     n_units: int
     unit: str
+    is_deterministic: bool = False
 
     @property
     def findings(self) -> list[str]:
         """What a reader of the report should worry about, in plain words; empty if nothing."""
         found = []
-        if is_off_one(self.mean_weight, self.mean_weight_se):
+        if self.is_deterministic:
+            found.append(DETERMINISTIC)
+        elif is_off_one(self.mean_weight, self.mean_weight_se):
             found.append(
                 "the mean weight is not 1: pscore is wrong, or the logging policy cannot show "
                 "items that the policy wants"
@@ -109,6 +122,7 @@ def support_report(log: Rounds, policy: PolicyLike | np.ndarray | None) -> Suppo
         unsupported_mass=float(unsupported.mean()),
         n_units=len(log.units),
         unit=log.units.name,
+        is_deterministic=log.is_deterministic,
         **weight_diagnostics(pi_logged / log.pscore, log.units),
     )
 

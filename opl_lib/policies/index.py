@@ -150,7 +150,7 @@ def best_items(
         all_scores = inner_products(index, queries[rows], rows.start, name)
         if can_be_shown is not None:
             mask = can_be_shown(rows)
-            _check_enough(mask, k, rows.start)
+            check_enough(mask, k, rows.start)
             all_scores[~mask] = -np.inf
         kth_best = np.partition(all_scores, -k, axis=1)[:, -k, None]
         for row, candidates in enumerate(all_scores >= kth_best):
@@ -160,7 +160,8 @@ def best_items(
     return items, scores
 
 
-def _check_enough(eligible: np.ndarray, k: int, first_row: int) -> None:
+def check_enough(eligible: np.ndarray, k: int, first_row: int) -> None:
+    """Raise unless every row of a mask has k items."""
     n_eligible = eligible.sum(axis=1)
     if (few := n_eligible < k).any():
         row = int(few.argmax())

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..files import write_atomically
+from ..logs.columns import Columns
+from ..logs.known_columns import from_text, to_text
 from .towers import SideBySide, TwoTower, check_towers, mlp_widths
 
 _Policy = TypeVar("_Policy")
@@ -22,8 +24,8 @@ _Policy = TypeVar("_Policy")
 _FORMAT = "opl_lib.TwoTowerPolicy 1"
 
 
-def write_policy(path: Path, towers: TwoTower, temperature: float) -> None:
-    """Write towers and temperature, whole or not at all."""
+def write_policy(path: Path, towers: TwoTower, temperature: float, columns: Columns | None) -> None:
+    """Write towers, temperature and columns, whole or not at all."""
     check_towers(towers)
     weights = {name: _own(name, tensor) for name, tensor in towers.state_dict().items()}
     content = {
@@ -32,6 +34,8 @@ def write_policy(path: Path, towers: TwoTower, temperature: float) -> None:
         "mlp": towers.mlp_settings if _is_mlp(towers) else None,
         "weights": weights,
     }
+    if columns is not None:
+        content["columns"] = to_text(columns)
     content["sha256"] = _checksum(content)
     file = io.BytesIO()
     torch.save(content, file)
@@ -39,7 +43,7 @@ def write_policy(path: Path, towers: TwoTower, temperature: float) -> None:
 
 
 def read_policy(
-    path: Path, towers: TwoTower | None, make: Callable[[TwoTower, float], _Policy]
+    path: Path, towers: TwoTower | None, make: Callable[[TwoTower, float, Columns | None], _Policy]
 ) -> _Policy:
     """Make a policy of a file; raise a ValueError unless it is what was written."""
     if towers is not None:
@@ -66,7 +70,7 @@ def read_policy(
             raise ValueError(f"{path} holds the weights of other towers than these.")
     towers.load_state_dict(weights)
     try:
-        return make(towers, content["temperature"])
+        return make(towers, content["temperature"], content.get("columns"))
     except ValueError as error:
         raise ValueError(f"the policy in {path} cannot be used: {error}") from error
 
@@ -87,6 +91,8 @@ def _read(path: Path) -> dict[str, Any]:
         )
     try:
         right = _is_policy(content, size) and content["sha256"] == _checksum(content)
+        if right and "columns" in content:
+            content["columns"] = from_text(content["columns"])
     except Exception as error:
         raise _damaged(path, "its content cannot be read") from error
     if not right:
@@ -105,7 +111,8 @@ def _is_policy(content: dict[str, Any], size: int) -> bool:
     """Whether entries are of the right kinds, and take no more memory than the file itself."""
     mlp, weights = content["mlp"], content["weights"]
     return (
-        content.keys() == {"format", "temperature", "mlp", "weights", "sha256"}
+        content.keys() - {"columns"} == {"format", "temperature", "mlp", "weights", "sha256"}
+        and type(content.get("columns", "")) is str
         and content["format"] == _FORMAT
         and type(content["temperature"]) is float
         and (mlp is None or _is_settings(mlp))
@@ -142,7 +149,8 @@ def _own(name: str, tensor: Any) -> Tensor:
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    settings = [content[name] for name in ("format", "temperature", "mlp")]
+    names = ("format", "temperature", "mlp", *(["columns"] if "columns" in content else []))
+    settings = [content[name] for name in names]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(content["weights"].items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -158,6 +158,15 @@ def first_layer(tower: nn.Module) -> nn.Linear | None:
     return tower if isinstance(tower, nn.Linear) else None
 
 
+def tower_widths(towers: TwoTower) -> tuple[int | None, int | None]:
+    """How many features of a context and of an item the towers take, where they say so."""
+    of_context, of_item = first_layer(towers.context_tower), first_layer(towers.action_tower)
+    return (
+        None if of_context is None else of_context.in_features,
+        None if of_item is None else of_item.in_features,
+    )
+
+
 def _check_tensor(name: str, features: Any, tower: nn.Module) -> None:
     if not isinstance(features, Tensor):
         raise TypeError(

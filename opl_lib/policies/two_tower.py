@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ..arrays import row_chunks
-from ..checks import MIN_TEMPERATURE, check_number, check_seed, plain_arithmetic
+from ..checks import MIN_TEMPERATURE, check_number
 from ..files import as_path
-from ..logs.eligible import eligible_mask, eligible_rows
-from .encode import embed, embed_queries, single_features
-from .index import ItemIndex, best_items, inner_products
+from ..logs.columns import Columns, check_columns
+from ..logs.known_columns import context_features, items_features
+from .encode import embed, embed_queries
+from .index import ItemIndex
 from .policy_file import read_policy, write_policy
-from .towers import TwoTower, check_towers
+from .served import ServedProducts
+from .towers import TwoTower, check_towers, tower_widths
 
 
-class TwoTowerPolicy:
+class TwoTowerPolicy(ServedProducts):
     """Recommend with probability ``softmax(<u(x), v(a)> / temperature)``.
 
     The policy holds no item table: items are an argument of every call, so items that training
@@ -34,6 +33,9 @@ class TwoTowerPolicy:
     temperature : float, at least 0
         Large is nearly uniform, small is nearly greedy, 0 is greedy: all probability on the item
         with the largest inner product, or on the first of them, if several items look the same.
+    columns : Columns, optional
+        How features are made of data frames, as a log knows it. Every method then takes frames of
+        visitors and items as well as arrays of features, and returns ids for the items of a frame.
 
     Examples
     --------
@@ -46,9 +48,12 @@ class TwoTowerPolicy:
     np.float64(1.0)
     """
 
-    def __init__(self, towers: TwoTower, temperature: float = 1.0) -> None:
+    def __init__(
+        self, towers: TwoTower, temperature: float = 1.0, columns: Columns | None = None
+    ) -> None:
         check_towers(towers)
-        self._towers = towers
+        check_columns(columns, tower_widths(towers))
+        self._towers, self.columns = towers, columns
         self.temperature = temperature
         self._encoded: tuple[Any, ItemIndex] | None = None
 
@@ -93,128 +98,16 @@ class TwoTowerPolicy:
         served._encoded = (action_context, self._index(action_context))
         return served
 
-    def predict_proba(
-        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
-    ) -> np.ndarray:
-        """Probabilities of all items.
-
-        Parameters
-        ----------
-        context : array of shape (n, dim_context)
-        action_context : array of shape (n_actions, dim_action_context)
-        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
-            Items that may be shown, in each row or in all; others get probability 0.
-
-        Returns
-        -------
-        float64 array of shape (n, n_actions)
-            Rows sum to 1.
-        """
-        scores = self._scores(context, action_context)
-        if eligible is not None:
-            scores[~eligible_mask(eligible, *scores.shape)] = -np.inf
-        if self.temperature == 0:
-            pi = np.zeros(scores.shape)
-            pi[np.arange(len(pi)), scores.argmax(axis=1)] = 1
-            return pi
-        return torch.softmax(self._logits(scores), dim=1).numpy()
-
-    def scores(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
-        """Inner products ``<u(x), v(a)>``, without the temperature: (n, n_actions)."""
-        return self._scores(context, action_context)
-
-    def greedy(
-        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
-    ) -> np.ndarray:
-        """The item with the largest inner product for each context: integer array of shape (n,)."""
-        return self.top_k(context, action_context, 1, eligible)[:, 0]
-
-    def top_k(
-        self, context: np.ndarray, action_context: np.ndarray, k: int, eligible: Any = None
-    ) -> np.ndarray:
-        """The `k` items with the largest inner products, best first.
-
-        Parameters
-        ----------
-        context : array of shape (n, dim_context)
-        action_context : array of shape (n_actions, dim_action_context)
-        k : int in [1, n_actions]
-            At most as many as are eligible.
-        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
-            Items that may be shown, in each row or in all.
-
-        Returns
-        -------
-        integer array of shape (n, k)
-        """
-        queries, index = self._embedded(context, action_context)
-        return best_items(index, queries, k, eligible, "context")[0]
-
-    @plain_arithmetic
-    def sample(
-        self,
-        context: np.ndarray,
-        action_context: np.ndarray,
-        random_state: int | None = None,
-        eligible: Any = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw one item for each context, and say with which probability: what to show and to log.
-
-        Adding Gumbel noise to log-probabilities and taking the largest draws from the softmax.
-        Rows are handled a few at a time, so a large catalogue needs little memory.
-
-        Parameters
-        ----------
-        context : array of shape (n, dim_context)
-        action_context : array of shape (n_actions, dim_action_context)
-        random_state : int, optional
-            For serving, leave it out: every call draws anew. A number repeats the draw, as a test
-            or an experiment needs; given the same one at every request, all requests share the
-            same noise, and what is shown is no longer random.
-        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
-            Items that may be shown, in each row or in all.
-
-        Returns
-        -------
-        action : integer array of shape (n,)
-        pscore : array of shape (n,)
-            ``π(action|x)``, to be logged with the action.
-        """
-        check_seed(random_state, optional=True)
-        context, rng = single_features("context", context), np.random.default_rng(random_state)
-        served = self.for_items(action_context)
-        can_be_shown = None
-        if eligible is not None:
-            can_be_shown = eligible_rows(eligible, len(context), len(action_context))
-        action, pscore = np.empty(len(context), dtype=np.int64), np.ones(len(context))
-        for rows in row_chunks(len(context), len(action_context)):
-            scores = served._scores(context[rows], action_context, rows.start)
-            if can_be_shown is not None:
-                scores[~can_be_shown(rows)] = -np.inf
-            if self.temperature == 0:
-                action[rows] = scores.argmax(axis=1)
-                continue
-            log_pi = torch.log_softmax(self._logits(scores), dim=1).numpy()
-            action[rows] = (log_pi + rng.gumbel(size=log_pi.shape)).argmax(axis=1)
-            pscore[rows] = np.exp(log_pi[np.arange(len(log_pi)), action[rows]])
-        return action, pscore
-
     def embed_context(self, context: np.ndarray) -> np.ndarray:
         """Context embeddings ``u(x)``: (n, d_x) -> (n, dim_embedding)."""
-        return embed(self.towers, "context", context).copy()
+        return embed(self.towers, "context", context_features(self.columns, context)).copy()
 
     def embed_items(self, action_context: np.ndarray) -> np.ndarray:
         """Item embeddings ``v(a)``, a copy: (n_actions, d_a) -> (n_actions, dim_embedding)."""
         return self._index(action_context).embeddings.copy()
 
-    def to_obp(
-        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
-    ) -> np.ndarray:
-        """Probabilities in the shape of ``obp``'s `action_dist`: (n, n_actions, 1)."""
-        return self.predict_proba(context, action_context, eligible)[:, :, np.newaxis]
-
     def save(self, path: str | Path) -> None:
-        """Write weights and settings to a file, atomically; no code is pickled.
+        """Write weights, settings and columns to a file, atomically; no code is pickled.
 
         Parameters
         ----------
@@ -229,7 +122,7 @@ class TwoTowerPolicy:
         ValueError
             If weights are not finite.
         """
-        write_policy(as_path("path", path), self.towers, self.temperature)
+        write_policy(as_path("path", path), self.towers, self.temperature, self.columns)
 
     @classmethod
     def load(cls, path: str | Path, towers: TwoTower | None = None) -> TwoTowerPolicy:
@@ -258,20 +151,15 @@ class TwoTowerPolicy:
         """
         return read_policy(as_path("path", path), towers, cls)
 
-    def _scores(self, context: Any, action_context: Any, first_row: int = 0) -> np.ndarray:
-        queries, index = self._embedded(context, action_context, first_row)
-        return inner_products(index, queries, first_row, "context")
-
-    def _logits(self, scores: np.ndarray) -> Tensor:
-        return torch.from_numpy(scores).double() / self.temperature
-
     def _embedded(
         self, context: Any, action_context: Any, first_row: int = 0
     ) -> tuple[np.ndarray, ItemIndex]:
         index = self._index(action_context)
+        context = context_features(self.columns, context)
         return embed_queries(self.towers, context, index, first_row), index
 
     def _index(self, action_context: Any) -> ItemIndex:
         if self._encoded is not None and action_context is self._encoded[0]:
             return self._encoded[1]
-        return ItemIndex(embed(self.towers, "action_context", action_context))
+        items = items_features(self.columns, action_context)
+        return ItemIndex(embed(self.towers, "action_context", items))

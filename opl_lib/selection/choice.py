@@ -13,6 +13,7 @@ import numpy as np
 from ..evaluation.forms import Sample
 from ..evaluation.terms import Terms
 from ..logs.feedback import BanditFeedback
+from ..logs.support import DETERMINISTIC
 from ..logs.units import Units
 from ..objectives.regressions import mean_and_scale
 from .joint import critical_value
@@ -59,7 +60,7 @@ def choose(
 
     rows, why, gains = {}, {}, {}
     for name, each in terms.items():
-        row, reason = judge.row(each)
+        row, reason = judge.row(each, is_deterministic=feedback.is_deterministic)
         row["ess_reward_change"] = each.ess_reward_change
         if not reason and row["ess_reward_change"] < min_rewards:
             reason = (
@@ -86,6 +87,8 @@ def choose(
             f"{hoped!r} would be preferred (estimated gain {table.difference[hoped]:.3g}), but no "
             "bound of it is above 0: test it against this one"
         )
+    if decision == KEEP and feedback.is_deterministic:
+        reasons.append(DETERMINISTIC)
     order = [best, *(name for name in table.index if name != best)]
     reasons_not = {name: reason for name, reason in why.items() if reason}
     return Choice(best, decision, reasons, table.loc[order], report, reasons_not)

@@ -166,7 +166,9 @@ class EarlyStopping:
         def look(policy: Any) -> dict[str, float]:
             nonlocal best, reason
             numbers, stopped = _of_callback(callback, policy)
-            row, reason = judge.row(policy_terms(policy, to_judge, q_hat))
+            row, reason = judge.row(
+                policy_terms(policy, to_judge, q_hat), is_deterministic=to_judge.is_deterministic
+            )
             bounds.append(-math.inf if reason else row["lower_bound"])
             numbers["held_out"] = bounds[-1]
             keep(seen, numbers, n_before=len(bounds) - 1)

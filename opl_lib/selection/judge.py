@@ -16,7 +16,8 @@ from ..evaluation.forms import Sample
 from ..evaluation.intervals import Interval
 from ..evaluation.terms import Terms
 from ..logs.feedback import BanditFeedback
-from ..logs.support import is_off_one
+from ..logs.joining import check_same_columns
+from ..logs.support import DETERMINISTIC, is_off_one
 from ..logs.units import Units
 
 if TYPE_CHECKING:
@@ -51,13 +52,18 @@ class Judge:
         self.interval.check((1 - self.confidence) / n_candidates, units)
         check_bounded(self.estimator, self.interval, units.n_rows)
 
-    def row(self, terms: Terms, n_candidates: int = 1) -> tuple[dict[str, Any], str]:
+    def row(
+        self, terms: Terms, n_candidates: int = 1, is_deterministic: bool = False
+    ) -> tuple[dict[str, Any], str]:
         """A policy in numbers, one of so many, and why its bound means nothing; empty if it does.
 
-        The bounds of all candidates hold together with probability `confidence`.
+        The bounds of all candidates hold together with probability `confidence`. A deterministic
+        log judges only a policy that changes nothing.
         """
         row = self._row(terms, n_candidates)
         reason = self._why_not(terms, row["lower_bound"])
+        if is_deterministic and not math.isinf(terms.ess_change):
+            reason = DETERMINISTIC
         return {**row, "eligible": not reason}, reason
 
     def logging_row(self, feedback: BanditFeedback, n_candidates: int = 1) -> dict[str, Any]:
@@ -127,6 +133,7 @@ def check_alike(logs: Mapping[str, BanditFeedback]) -> None:
     """Raise unless logs have the same items, and contexts of the same features."""
     (first, log), *others = logs.items()
     for name, other in others:
+        check_same_columns(other, name, log, first)
         for columns in ("dim_context", "n_actions", "dim_action_context"):
             ours, theirs = getattr(log, columns), getattr(other, columns)
             if ours != theirs:

@@ -239,7 +239,7 @@ def _judged(
     for name, policy in policies.items():
         with named(f"candidate {name!r}"):
             terms = policy_terms(policy, feedback, q_hat)
-            rows[name], why[name] = judge.row(terms, len(policies))
+            rows[name], why[name] = judge.row(terms, len(policies), feedback.is_deterministic)
         judged_one()
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("candidate")
     bound = table.lower_bound.where(table.eligible, -np.inf)

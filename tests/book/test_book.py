@@ -125,12 +125,17 @@ def test_readme_samples_run(tmp_path, monkeypatch, capsys):
     names["items"] = pd.DataFrame({"id": ["a", "b", "c"], "price": [0.1, -1.0, 1.0]})
     names["clicks"] = pd.DataFrame(
         {
-            **dict(zip(["age", "hour", "is_new"], rng.normal(size=(3, 400)), strict=True)),
+            "age": rng.integers(18, 80, 400),
+            "country": rng.choice(["DE", "JP", None], 400),
+            "is_new": rng.random(400) < 0.5,
+            "signup": pd.to_datetime("2024-01-01")
+            + pd.to_timedelta(rng.integers(99, size=400), "D"),
             "item_id": rng.choice(["a", "b", "c"], 400),
             "clicked": rng.integers(2, size=400),
             "probability_shown": 1 / 3,
         }
     )
+    names |= {"visitors": names["clicks"][:5], "items_of_today": names["items"]}
     for sample in others:
         exec(compile(sample, "README.md", "exec"), names)
     assert names["chosen"].best in {"logging", *names["chosen"].policies}

@@ -1,6 +1,7 @@
 """Logs: made, cut, joined, read; clusters and propensities."""
 
 import functools
+import re
 import shutil
 
 import numpy as np
@@ -65,6 +66,7 @@ def calls():
             t.eligible,
             optional(also(mask(), lambda right: {"without what was shown": right[:, [1, 2, 0]]})),
         ),
+        "columns": (None, columns_kind()),
     }
     yield one("BanditFeedback", opl.BanditFeedback, **full)
     yield one(
@@ -139,7 +141,10 @@ def calls():
     yield one(
         "estimate_propensities",
         opl.estimate_propensities,
-        context=(t.context, features(rows=True)),
+        context=(
+            t.context,
+            features(rows=True),
+        ),
         action=(t.action, integers(high=3)),
         n_actions=(3, count(least=3)),
         classifier=(DummyClassifier(strategy="prior"), optional(_classifiers())),
@@ -268,8 +273,7 @@ def _frames(one, t):
         def refused(right):
             return {
                 "another column": [*right, "zz"],
-                "a column of text": ["item"],
-                "a column of dates": ["when"],
+                "a column twice": [*right, right[0]],
                 "None in it": [None],
                 "a list in it": [["x0"]],
                 "a number in it": [3],
@@ -284,7 +288,10 @@ def _frames(one, t):
                 "an array": np.array(right),
             }
 
-        return thing(refused, accepted, but=("text", "an array"))
+        def either(right):
+            return {"a column of text": ["item"], "a column of dates": ["when"]}
+
+        return thing(refused, accepted, either, but=("text", "an array"))
 
     def frame_kind():
         def refused(right):
@@ -296,9 +303,11 @@ def _frames(one, t):
                 "clicks as text": {"click": t.frame["click"].astype(str)},
                 "propensities as text": {"p": t.frame["p"].astype(str)},
                 "a propensity of 0": {"p": t.frame["p"].where(t.frame.index != 3, 0)},
-                "a context of None": {
-                    "x0": t.frame["x0"].astype(object).where(t.frame.index != 3, None)
-                },
+                "a context of None": {"x0": None},
+                "a context of infinity": {"x0": t.frame["x0"].where(t.frame.index != 3, np.inf)},
+                "a context of lists": {"x0": [[k] for k in t.frame["x0"]]},
+                "a context of mixed types": {"x0": ["a", *t.frame["x0"][1:]]},
+                "contexts as text": {"x0": t.frame["x0"].astype(str)},
                 "an unknown item": {"item": t.frame["item"].where(t.frame.index != 3, "zz")},
                 "a missing item": {"item": t.frame["item"].where(t.frame.index != 3, None)},
                 "items that are numbers": {"item": t.action},
@@ -339,16 +348,22 @@ def _frames(one, t):
                 "ids of numbers": table.assign(id=[0, 1, 2]),
                 "ids of mixed types": table.assign(id=["i0", "i1", 2]),
                 "ids of lists": table.assign(id=[["i0"], ["i1"], ["i2"]]),
-                "a feature of text": table.assign(f="a"),
                 "a feature of numbers as text": table.assign(f=["1", "2", "3"]),
-                "a missing feature": table.assign(f=[0.5, None, 1.0]),
+                "a feature of dates as text": table.assign(f="2024-01-01"),
+                "a feature that is missing": table.assign(f=None),
                 "no features": table[["id"]],
                 "fewer items": table[:2],
                 "no id": table[["f", "g"]],
                 "a number of items": 3,
             }
 
-        return thing(refused)
+        def either(right):
+            return {
+                "a feature of text": t.table_of_items.assign(f="a"),
+                "a missing feature": t.table_of_items.assign(f=[0.5, None, 1.0]),
+            }
+
+        return thing(refused, either=either)
 
     yield one(
         "BanditFeedback.from_dataframe",
@@ -357,16 +372,14 @@ def _frames(one, t):
         context=([f"x{k}" for k in range(4)], names_kind()),
         action=("item", name_kind("x0", "when")),
         reward=("click", name_kind("item", "when")),
-        pscore=("p", name_kind("item", "when", "x0")),
+        pscore=("p", but(name_kind("item", "when", "x0"), "None")),
         items=(t.table_of_items, items_kind()),
         item_id=("id", name_kind("f")),
-        item_features=(
-            ["f", "g"],
-            optional(but(names_kind(), "a column of text", "a column of dates", "one name")),
-        ),
+        item_features=(["f", "g"], optional(but(names_kind(), "one name"))),
         position=("slot", optional(name_kind("x0", "item"))),
         user_id=("user", optional(name_kind())),
         timestamp=("when", optional(name_kind("item"))),
+        columns=(None, also(columns_kind(), {"columns beside names": t.fitted_columns})),
     )
     dated = t.table_of_items.assign(**{"from": pd.NaT, "to": pd.Timestamp("2026-01-01")})
     yield one(
@@ -400,6 +413,7 @@ def _frames(one, t):
             ),
         ),
     )
+    yield from _columns(one, t, frame_kind, items_kind, names_kind, name_kind)
     obp = t.log.to_obp()
     needed = ("context", "action", "reward", "pscore")
     yield one(
@@ -422,6 +436,124 @@ def _frames(one, t):
             ),
         ),
         action_context=(t.items, optional(features())),
+    )
+
+
+def columns_kind():
+    """How features were made of columns; None where there are none."""
+    t = things()
+    other = opl.Columns.fit(t.frame, context=["x0"])
+    return optional(
+        thing(
+            {
+                "the class": opl.Columns,
+                "names": ["x0"],
+                "a frame": t.frame,
+                "columns of other features": other,
+            }
+        )
+    )
+
+
+def _columns(one, t, frame_kind, items_kind, names_kind, name_kind):
+    names, about = [f"x{k}" for k in range(4)], "of NaN|clicks|propensit|time|users|item"
+
+    of_context = but(
+        frame_kind(),
+        *(label for label in frame_kind().refused(None) if re.search(about, label)),
+    )
+    of_items = but(items_kind(), "fewer items", "an item described twice", "a missing id",
+                   "ids of numbers", "ids of mixed types", "ids of lists")  # fmt: skip
+    yield one(
+        "Columns.fit",
+        opl.Columns.fit,
+        frame=(t.frame, of_context),
+        context=(names, names_kind()),
+        items=(t.table_of_items, optional(of_items)),
+        item_id=("id", name_kind()),
+        item_features=(["f", "g"], optional(but(names_kind(), "one name"))),
+        max_categories=(5, count()),
+    )
+    same = (t.frame, but(of_context, "a frame without rows", "a context of None"))
+    yield one("Columns.encode_context", t.fitted_columns.encode_context, frame=same)
+    items = (t.table_of_items, but(of_items, "no features", "no id", "a feature that is missing"))
+    yield one("Columns.encode_items", t.fitted_columns.encode_items, items=items)
+    yield one(
+        "Columns.ids_of",
+        t.fitted_columns.ids_of,
+        items=(t.table_of_items, thing({"no id": t.table_of_items[["f"]], "an array": t.items})),
+    )
+    yield one(
+        "LogWithoutPropensities.with_pscore",
+        t.unweighted.with_pscore,
+        pscore=(t.pscore, PROPENSITY),
+    )
+    yield from _readers(one, t, names_kind, name_kind)
+
+
+def _readers(one, t, names_kind, name_kind):
+    def rows_kind():
+        def refused(right):
+            return {
+                "an array": t.context,
+                "a frame without rows": right[:0],
+                "a frame without columns": right[[]],
+                "a round that shows nothing": right.assign(shown=right.shown & (right.visit != 3)),
+                "a round that shows two": right.assign(shown=right.shown | (right.visit == 3)),
+                "an item twice": right.assign(item=right["item"].where(right.visit != 3, "i0")),
+                "contexts that differ": right.assign(x0=np.arange(len(right)) / 100),
+                "a missing round": right.assign(visit=right.visit.where(right.visit != 3)),
+            }
+
+        return thing(refused, {"another index": t.candidates.set_index(np.arange(100, 172))})
+
+    yield one(
+        "read_candidates",
+        opl.read_candidates,
+        frame=(t.candidates, rows_kind()),
+        round_id=("visit", name_kind("x0")),
+        shown=("shown", name_kind("item", "slot")),
+        action=("item", name_kind("x0", "when")),
+        reward=("click", name_kind("item", "when")),
+        pscore=("p", but(name_kind("item", "when", "x0"), "None")),
+        context=(["x0", "x1", "x2", "x3"], but(names_kind(), "a column of text")),
+        items=(t.table_of_items, thing({"fewer items": t.table_of_items[:2], "an array": t.items},
+                                       but=("None",))),
+        item_id=("id", name_kind("f")),
+        item_features=(["f", "g"], optional(but(names_kind(), "one name"))),
+        position=("slot", optional(name_kind("x0", "item"))),
+        user_id=("user", optional(name_kind())),
+        timestamp=("when", optional(name_kind("item"))),
+        columns=(None, also(columns_kind(), {"columns beside names": t.fitted_columns})),
+    )  # fmt: skip
+    yield one(
+        "read_vw",
+        opl.read_vw,
+        source=(
+            ["0:-1:0.5 |A a", "|A b"],
+            Kind(
+                lambda right: {
+                    "None": None,
+                    "a number": 3,
+                    "bytes": b"|A a",
+                    "no lines": [],
+                    "lines of numbers": [1, 2],
+                    "no label": right[1:],
+                    "two labels": [right[0], right[0]],
+                    "no such file": str(t.folder / "zz.vw"),
+                    "a folder": t.folder,
+                    "a file of text": t.folder / "text.csv",
+                    "an object": object(),
+                },
+                lambda right: {
+                    "a tuple": tuple(right),
+                    "lines that end": [f"{k}\n" for k in right],
+                },
+                errors=(ValueError, TypeError, OSError),
+            ),
+        ),
+        dim_context=(4, count()),
+        dim_action_context=(4, count()),
     )
 
 

@@ -21,6 +21,7 @@ from .kinds import (
     towers_kind,
     widths_kind,
 )
+from .logs import columns_kind
 from .things import Returns, things
 
 
@@ -48,6 +49,7 @@ def calls():
             ),
         ),
         temperature=(0.5, temperature),
+        columns=(None, columns_kind()),
     )
     yield one("TwoTowerPolicy.at_temperature", two.at_temperature, temperature=(0.5, temperature))
     eligible = (t.eligible, eligible_kind())
@@ -75,6 +77,34 @@ def calls():
         action_context=items,
         random_state=(0, optional(seed())),
         eligible=eligible,
+    )
+    yield one(
+        "TwoTowerPolicy.recommend",
+        two.recommend,
+        context=context,
+        action_context=items,
+        k=(2, count(most=2)),
+        random_state=(0, optional(seed())),
+        eligible=eligible,
+    )
+    with_columns = opl.TwoTowerPolicy(t.towers, columns=t.fitted_columns)
+    visits, table = t.frames
+    other_frames = {
+        "a column renamed": lambda frame, name: frame.rename(columns={name: "zz"}),
+        "a column of text": lambda frame, name: frame.assign(**{name: "a"}),
+        "a column of infinity": lambda frame, name: frame.assign(**{name: np.inf}),
+    }
+    yield one(
+        "TwoTowerPolicy.top_k of frames",
+        lambda context, action_context: with_columns.top_k(context, action_context, 2),
+        context=(
+            visits,
+            Kind(lambda right: {k: change(right, "x1") for k, change in other_frames.items()}),
+        ),
+        action_context=(
+            table,
+            Kind(lambda right: {k: change(right, "f") for k, change in other_frames.items()}),
+        ),
     )
     yield one("TwoTowerPolicy.embed_context", two.embed_context, context=context)
     yield one("TwoTowerPolicy.embed_items", two.embed_items, action_context=items)

@@ -71,6 +71,24 @@ class Things:
         )
         self.table_of_items = pd.DataFrame(self.items, columns=["f", "g"])
         self.table_of_items["id"] = ["i0", "i1", "i2"]
+        self.frames = self.frame[[f"x{k}" for k in range(4)]], self.table_of_items
+        self.fitted_columns = opl.Columns.fit(
+            self.frame,
+            context=[f"x{k}" for k in range(4)],
+            items=self.table_of_items,
+            item_id="id",
+        )
+        self.candidates = pd.DataFrame(
+            {
+                "visit": np.repeat(np.arange(self.n), 3),
+                "item": [f"i{k}" for k in range(3)] * self.n,
+                "shown": (np.arange(3) == self.action[:, None]).ravel(),
+            }
+        ).join(self.frame.drop(columns="item"), on="visit")
+        self.unweighted = opl.LogWithoutPropensities(
+            {name: column for name, column in self.columns.items() if name != "pscore"},
+            opl.BanditFeedback,
+        )
         self.evaluated = opl.evaluate(opl.uniform(), self.log, ["ips", "snips"])
         self.calibration = opl.estimate_propensities(
             self.context, self.action, 3, DummyClassifier(strategy="prior"), n_folds=2

@@ -259,11 +259,23 @@ def test_a_data_frame_of_items_says_it_in_two_columns():
     )
     wanted = [[1, 1, 0], [0, 1, 0], [0, 1, 1], [1, 1, 0]]
     assert log.eligible.mask().astype(int).tolist() == wanted
-    assert log.action_context.tolist() == [[1], [2], [3]]
+    assert log.columns.item_features == ["price"]
     given = opl.BanditFeedback.from_dataframe(
         CLICKS, **NAMED, items=ITEMS[["id", "price"]], item_id="id", eligible=log.eligible.mask()
     )
     assert (given.eligible.mask() == log.eligible.mask()).all()
+
+
+def test_dates_of_items_are_features_where_they_are_named_or_known():
+    given = {"items": ITEMS, "item_id": "id", "timestamp": "day", "eligible": ("from", "to")}
+    named = opl.BanditFeedback.from_dataframe(
+        CLICKS, **NAMED, **given, item_features=["price", "from"]
+    )
+    assert named.columns.item_features[0] == "price" and len(named.columns.items) == 2
+    shared = {**NAMED, **given, "context": None, "item_id": None, "columns": named.columns}
+    again = opl.BanditFeedback.from_dataframe(CLICKS, **shared)
+    assert again.columns == named.columns
+    assert (again.eligible.mask() == named.eligible.mask()).all()
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,37 @@ def test_what_is_served_is_eligible_and_logged_with_its_probability(small_chunks
         assert np.abs(counts / 300 - pi).max() < 0.15
 
 
+@pytest.mark.parametrize("temperature", [0, 0.5])
+def test_pages_are_of_the_eligible_by_their_chances(temperature, small_chunks):
+    small_chunks()
+    policy, rows = policy_at(temperature), np.arange(N)
+    pi = policy.predict_proba(CONTEXT, ITEMS, eligible=MASK)
+    page, pscore = policy.recommend(CONTEXT, ITEMS, 2, random_state=0, eligible=MASK)
+    assert MASK[rows[:, None], page].all() and (page[:, 0] != page[:, 1]).all()
+    if temperature == 0:
+        np.testing.assert_array_equal(page, policy.top_k(CONTEXT, ITEMS, 2, eligible=MASK))
+        assert (pscore == 1).all()
+        return
+    np.testing.assert_allclose(pscore[:, 0], pi[rows, page[:, 0]], rtol=1e-6)
+    left = 1 - pi[rows, page[:, 0]]
+    np.testing.assert_allclose(pscore[:, 1], pi[rows, page[:, 1]] / left, rtol=1e-6)
+    two = np.isin(np.arange(M), [2, 6])  # all of them are a page, however unlikely
+    page, pscore = policy_at(1e-3).recommend(CONTEXT, ITEMS, 2, random_state=0, eligible=two)
+    assert (np.sort(page, axis=1) == [2, 6]).all()
+    np.testing.assert_allclose(pscore[:, 1], 1)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.5])
+def test_a_page_of_more_than_is_eligible_is_refused_with_its_row(temperature, small_chunks):
+    small_chunks()
+    mask = MASK.copy()
+    mask[9] = np.arange(M) < 2
+    with pytest.raises(ValueError, match="k=3 items are asked for, but row 9 of eligible has 2"):
+        policy_at(temperature).recommend(
+            CONTEXT, ITEMS, 3, eligible=mask | (np.arange(N) < 9)[:, None]
+        )
+
+
 def test_a_search_is_among_the_eligible():
     embeddings, queries = rng.normal(size=(M, 4)), rng.normal(size=(N, 4))
     index = opl.ItemIndex(embeddings)
@@ -105,7 +136,7 @@ def test_both_stages_choose_among_the_eligible():
 )
 def test_what_is_no_mask_is_refused(mask, message):
     policy = policy_at(1.0)
-    for call in (policy.predict_proba, policy.greedy, policy.sample):
+    for call in (policy.predict_proba, policy.greedy, policy.sample, policy.recommend):
         with pytest.raises(ValueError, match=message):
             call(CONTEXT, ITEMS, eligible=mask)
 

@@ -1,0 +1,147 @@
+"""Logs without propensities, and logs of a rule: where they lead, and what they may not do."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import opl_lib as opl
+
+N = 600
+
+
+def tables(seed=0):
+    rng = np.random.default_rng(seed)
+    age = rng.integers(18, 80, N)
+    p = 1 / (1 + np.exp(-(age - 50) / 15))
+    sku = np.where(rng.random(N) < p, "b", "a")
+    clicks = pd.DataFrame(
+        {"age": age, "sku": sku, "click": rng.integers(0, 2, N), "user": np.arange(N) // 2}
+    )
+    clicks["p"] = np.where(sku == "b", p, 1 - p)
+    return clicks, pd.DataFrame({"id": ["a", "b"], "price": [1.0, 20.0]})
+
+
+def read(clicks, items, **changes):
+    given = {"context": ["age"], "action": "sku", "reward": "click", "item_id": "id", **changes}
+    return opl.BanditFeedback.from_dataframe(clicks, items=items, **given)
+
+
+@pytest.fixture
+def unweighted():
+    return read(*tables())
+
+
+def test_it_leads_to_estimate_propensities_by_name(unweighted):
+    assert (unweighted.n_rounds, len(unweighted), unweighted.n_actions) == (N, N, 2)
+    assert repr(unweighted).startswith("LogWithoutPropensities(600 rounds, 2 items)")
+    assert "opl.estimate_propensities(log)" in repr(unweighted)
+    with pytest.raises(TypeError, match=r"feedback has no propensities: .*estimate_propensities"):
+        opl.learn(unweighted)
+    with pytest.raises(TypeError, match="no propensities"):
+        opl.OffPolicyLearner("ips").fit(unweighted)
+
+
+def test_an_estimate_from_the_log_makes_a_log(unweighted):
+    clicks, items = tables()
+    estimate = opl.estimate_propensities(unweighted)
+    assert list(estimate.balance.index) == ["1", "age"]
+    assert np.abs(estimate.pscore - clicks.p).mean() < 0.05
+    log = unweighted.with_pscore(estimate.pscore)
+    recorded = read(clicks, items, pscore="p")
+    assert isinstance(log, opl.BanditFeedback) and log.columns == recorded.columns
+    np.testing.assert_array_equal(log.action, recorded.action)
+    np.testing.assert_array_equal(log.pscore, estimate.pscore)
+
+
+def test_folds_keep_the_users_of_the_log_together():
+    clicks, items = tables()
+    log = read(clicks, items, user_id="user")
+    estimate = opl.estimate_propensities(log)
+    columns = log.columns
+    expected = opl.estimate_propensities(
+        columns["context"], columns["action"], 2, user_id=columns["user_id"]
+    )
+    np.testing.assert_allclose(estimate.pscore, expected.pscore, atol=0.01)
+
+
+def test_an_estimate_is_among_what_could_be_shown():
+    clicks, items = tables()
+    mask = np.ones((N, 2), dtype=bool)
+    mask[:200, 0] = clicks.sku[:200] == "a"  # only b was there, or both
+    log = read(clicks, items, eligible=mask)
+    assert (log.columns["eligible"].mask() == mask).all()
+    estimate, alone = opl.estimate_propensities(log), ~mask.all(axis=1)
+    assert (estimate.pscore[alone] == 1).all() and (estimate.pscore[~alone] < 1).all()
+    assert list(estimate.balance.index) == ["1", "age"]
+    assert (log.with_pscore(estimate.pscore).eligible.mask() == mask).all()
+    with pytest.raises(ValueError, match="eligible is what the log says: leave it out"):
+        opl.estimate_propensities(log, eligible=mask)
+
+
+@pytest.mark.parametrize(
+    "given", [{"action": np.zeros(N, int)}, {"n_actions": 2}, {"user_id": [1]}]
+)
+def test_what_the_log_says_is_not_said_twice(unweighted, given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))} is what the log says"):
+        opl.estimate_propensities(unweighted, **given)
+
+
+def test_its_columns_are_checked_at_once():
+    clicks, items = tables()
+    with pytest.raises(ValueError, match="reward: column 'click' must be finite; row 3"):
+        read(clicks.assign(click=clicks.click.where(clicks.index != 3)), items)
+    with pytest.raises(ValueError, match="pscore must be in"):
+        read(clicks, items).with_pscore(np.zeros(N))
+
+
+def test_it_survives_a_pickle(unweighted):
+    assert pickle.loads(pickle.dumps(unweighted)).with_pscore(np.ones(N)).n_rounds == N
+
+
+# ---- a rule chose
+
+
+@pytest.fixture
+def of_a_rule():
+    clicks, items = tables()
+    clicks["sku"] = np.where(clicks.age > 50, "b", "a")
+    return read(clicks, items).with_pscore(np.ones(N))
+
+
+def test_a_log_of_a_rule_is_recognised(of_a_rule, small_log):
+    assert of_a_rule.is_deterministic and not small_log.is_deterministic
+    report = of_a_rule.support_report()
+    assert report.is_deterministic
+    assert report.findings[0].startswith("every pscore is 1: a rule chose what was shown")
+    assert not any("the mean weight is not 1" in finding for finding in report.findings)
+    assert "! every pscore is 1" in repr(report)
+
+
+def test_learn_says_so_and_serves_nothing(of_a_rule):
+    found = opl.learn(of_a_rule, {"bilinear": opl.BilinearLearner()}, min_ess=0, min_rewards=0)
+    assert found.decision != "serve"
+    assert any("every pscore is 1" in reason for reason in found.reasons)
+    assert all("every pscore is 1" in why for why in found.not_eligible.values())
+
+
+def test_select_keeps_what_runs(of_a_rule):
+    chosen = opl.select(
+        {"bilinear": opl.BilinearLearner()},
+        of_a_rule,
+        min_ess=0,
+        reward_model=opl.BilinearLearner(lean=0),
+    )
+    assert chosen.best == "logging" and not chosen.table.eligible["bilinear"]
+
+
+def test_a_policy_that_is_the_rule_is_judged(of_a_rule):
+    def rule(context, action_context):
+        return np.eye(2)[(context[:, 0] > threshold).astype(int)]
+
+    threshold = (50.5 - tables()[0].age.mean()) / tables()[0].age.std(ddof=0)
+    report = of_a_rule.support_report(rule)
+    assert report.mean_weight == 1 and report.max_weight == 1
+    found = opl.learn(of_a_rule, {"rule": rule}, estimator="ips")
+    assert found.not_eligible == {} or "every pscore" not in found.not_eligible.get("rule", "")
