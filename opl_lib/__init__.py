@@ -5,7 +5,7 @@ from .evaluation.evaluate import evaluate
 from .evaluation.forms import Form
 from .evaluation.terms import Terms
 from .learning.bilinear import BilinearLearner
-from .learning.constant import ConstantItemLearner, ConstantItemPolicy
+from .learning.constant import ConstantItemLearner
 from .learning.cross_fitting import CrossFittedRewardModel, cross_fit
 from .learning.fit import NonFiniteLossError, StopFit
 from .learning.learner import OffPolicyLearner, fit_many
@@ -34,6 +34,7 @@ from .plotting import (
     plot_estimates,
     plot_watch,
 )
+from .policies.constant import ConstantItemPolicy
 from .policies.index import ItemIndex
 from .policies.towers import TwoTower
 from .policies.two_stage import TwoStagePolicy

@@ -2,120 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from numbers import Integral
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from ..arrays import feature_matrix, integers
-from ..checks import check_number, plain_arithmetic
-from ..logs.eligible import eligible_mask
+from ..checks import plain_arithmetic
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives.regressions import mean_and_scale
+from ..policies.constant import ConstantItemPolicy
 from .products import Encoding
 
 # Weights 1/pscore are limited to so many times their mean.
 _MAX_WEIGHT = 10.0
 _PENALTIES = np.geomspace(1e-2, 1e3, 11)
 _ROUNDING = 1e-6  # features that tell every item apart say nothing of others, at any penalty
-
-
-@dataclass(frozen=True)
-class ConstantItemPolicy:
-    """Show one item always, whatever the context; where it is not on offer, the next of a ranking.
-
-    Parameters
-    ----------
-    action : int, at least 0
-        Its number.
-    fallback : sequence of int, optional
-        Numbers of other items, best first: the first that could be shown takes its place.
-
-    Raises
-    ------
-    ValueError
-        If a number is below 0, or comes twice.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import opl_lib as opl
-    >>> policy = opl.ConstantItemPolicy(2, fallback=[0, 1])
-    >>> mask = [[True, True, True], [True, True, False]]
-    >>> policy.predict_proba(np.ones((2, 1)), np.eye(3), eligible=mask).argmax(axis=1)
-    array([2, 0])
-    """
-
-    action: int
-    fallback: Sequence[int] = field(default=(), repr=False)
-
-    def __post_init__(self) -> None:
-        check_number("action", self.action, Integral, least=0)
-        ranking = [int(self.action), *_items(self.fallback)]
-        if len(set(ranking)) < len(ranking):
-            raise ValueError("fallback names an item twice, or the item that it stands in for.")
-        object.__setattr__(self, "fallback", tuple(ranking[1:]))  # the dataclass is frozen
-
-    def predict_proba(
-        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
-    ) -> np.ndarray:
-        """Probabilities of shape (n, n_actions): 1 for the item, 0 for all others.
-
-        Parameters
-        ----------
-        context : array of shape (n, dim_context)
-        action_context : array of shape (n_actions, dim_action_context)
-        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
-            Items that may be shown, in each row or in all.
-
-        Returns
-        -------
-        array of shape (n, n_actions)
-
-        Raises
-        ------
-        ValueError
-            If there are fewer items than the number says, or a row has no item of the ranking.
-        """
-        context = feature_matrix("context", context)
-        n, n_actions = len(context), len(feature_matrix("action_context", action_context))
-        if self.action >= n_actions:
-            raise ValueError(
-                f"the constant item is number {self.action}, but there are {n_actions} items: "
-                "keep the items in the order of the log."
-            )
-        pi, shown = np.zeros((n, n_actions)), np.full(n, self.action)
-        if eligible is not None:
-            shown = self._first_of(eligible_mask(eligible, n, n_actions))
-        pi[np.arange(n), shown] = 1
-        return pi
-
-    def _first_of(self, eligible: np.ndarray) -> np.ndarray:
-        """The best item of the ranking in each row of a mask."""
-        ranking = np.array([self.action, *self.fallback])
-        if ranking.max() >= eligible.shape[1]:
-            raise ValueError(
-                f"fallback has item number {ranking.max()}, but there are {eligible.shape[1]} "
-                "items: keep the items in the order of the log."
-            )
-        on_offer = eligible[:, ranking]
-        if not (some := on_offer.any(axis=1)).all():
-            raise ValueError(
-                f"eligible: in row {some.argmin()} neither item {self.action} could be shown, nor "
-                f"one of the {len(self.fallback)} of its fallback. Give it all items, best first."
-            )
-        return ranking[on_offer.argmax(axis=1)]
-
-
-def _items(fallback: Any) -> list[int]:
-    if isinstance(fallback, tuple | list) and len(fallback) == 0:
-        return []
-    items = integers("fallback", fallback)
-    if items.min() < 0:
-        raise ValueError(f"fallback must be numbers of items, from 0; got {items.min()}.")
-    return items.tolist()
 
 
 class ConstantItemLearner:
@@ -164,7 +64,10 @@ class ConstantItemLearner:
         mean, scale = mean_and_scale(reward)
         self.value_ = mean + scale * _shrunken_means(feedback, (reward - mean) / (scale or 1.0))
         best, *others = np.argsort(-self.value_, kind="stable").tolist()
-        self.policy_ = ConstantItemPolicy(best, tuple(others))
+        ids = feedback.item_ids
+        self.policy_ = ConstantItemPolicy(
+            best, others, feedback.columns, None if ids is None else ids.tolist()
+        )
         return self
 
     def __repr__(self) -> str:

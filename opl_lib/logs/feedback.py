@@ -54,6 +54,8 @@ class BanditFeedback(Examined):
         Whatever sums over items, in learning and evaluation, sums over these.
     columns : Columns, optional
         How features were made of the columns of a data frame: `from_dataframe` keeps them.
+    item_ids : array of shape (n_actions,), optional
+        What items are called; `from_dataframe` keeps the column `item_id`.
 
     Raises
     ------

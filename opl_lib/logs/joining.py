@@ -29,6 +29,12 @@ def check_logs(logs: Any, kind: Any) -> list[Any]:
                 f"log {number} has other item features than log 0; encode the items of all "
                 "logs together before joining them."
             )
+        ours, theirs = log.item_ids, logs[0].item_ids
+        if ours is not None and theirs is not None and not np.array_equal(ours, theirs):
+            raise ValueError(
+                f"log {number} has other item_ids than log 0: pass the same table of items, in the "
+                "same order, to both."
+            )
         if log.dim_context != logs[0].dim_context:
             raise ValueError(
                 f"log {number} has {log.dim_context} context features but log 0 has "

@@ -46,13 +46,14 @@ def log_parts(columns: Columns, frame: Any, action: Any, items: Any) -> dict[str
     if is_frame(items) != bool(columns.items):
         which = "with a data frame" if columns.items else "without a data frame"
         raise ValueError(f"items: the columns were fitted {which} of items; pass the like.")
-    logged, has_table = frame_column(frame, action, "action"), bool(columns.items)
-    return {
-        "context": columns.encode_context(frame),
-        "action": item_row_numbers(logged, columns.ids_of(items)) if has_table else logged,
-        "action_context": columns.encode_items(items) if has_table else items,
-        "columns": columns,
-    }
+    logged = frame_column(frame, action, "action")
+    parts = {"context": columns.encode_context(frame), "columns": columns}
+    if not columns.items:
+        return {**parts, "action": logged, "action_context": items}
+    ids = columns.ids_of(items)
+    action_context = columns.encode_items(items)
+    known = {"action": item_row_numbers(logged, ids), "item_ids": ids}
+    return {**parts, **known, "action_context": action_context}
 
 
 def context_features(columns: Columns | None, context: Any) -> Any:

@@ -24,7 +24,7 @@ from .eligible import Eligible, as_eligible
 from .identity import labels, times
 from .joining import check_logs, join
 from .units import Units
-from .values import check_on_offer, check_values
+from .values import check_on_offer, check_values, checked_ids
 
 
 def _contexts(name: str, values: Any) -> np.ndarray:
@@ -66,6 +66,7 @@ class Rounds:
     cluster_pscore: np.ndarray | None = None
     eligible: Eligible | None = None
     columns: Columns | None = None
+    item_ids: np.ndarray | None = None
 
     @plain_arithmetic
     def __post_init__(self) -> None:
@@ -84,6 +85,8 @@ class Rounds:
         self._check_lengths()
         check_values(self)
         check_columns(self.columns, (self.dim_context, self.dim_action_context))
+        if self.item_ids is not None:
+            set_column("item_ids", read_only(checked_ids(self.item_ids, self.n_actions)))
         if self.eligible is not None:
             set_column("eligible", as_eligible(self.eligible, self.n_rounds, self.n_actions))
             check_on_offer(self.action, self.eligible)
@@ -140,7 +143,11 @@ class Rounds:
         }
         if self.eligible is not None:
             chosen["eligible"] = self.eligible[rows]
-        return type(self)(**chosen, action_context=self.action_context, columns=self.columns)
+        return type(self)(**chosen, **self._of_all_rounds())
+
+    def _of_all_rounds(self) -> dict[str, Any]:
+        names = "action_context", "columns", "item_ids"
+        return {name: getattr(self, name) for name in names}
 
     def __iter__(self) -> Iterator[Self]:
         """The rounds, each a log of one."""
@@ -222,7 +229,7 @@ class Rounds:
         columns = {name: [getattr(log, name) for log in logs] for name in _COLUMNS}
         joined: Any = {name: join(name, column) for name, column in columns.items()}
         joined["eligible"] = join("eligible", [log.eligible for log in logs])
-        return cls(**joined, action_context=logs[0].action_context, columns=logs[0].columns)
+        return cls(**joined, **logs[0]._of_all_rounds())
 
 
 def _n_test(test_fraction: float, n: int, what: str) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arrays import check_rows
 from .eligible import Eligible
+from .identity import identities
 
 _NO_PROBABILITY = (
     "A logging policy that can never show the logged item cannot be reweighted (was epsilon = 0?); "
@@ -59,3 +60,13 @@ def check_on_offer(action: np.ndarray, eligible: Eligible) -> None:
             f"such rows there are {np.sum(~on_offer):,}). Correct the item's dates, of which the "
             "last is the first without it, or the mask; or drop the row."
         )
+
+
+def checked_ids(item_ids: Any, n_actions: int | None = None) -> np.ndarray:
+    """What items are called, (n_actions,); raise unless each has a name of its own."""
+    ids = identities("item_ids", item_ids)
+    if n_actions is not None and len(ids) != n_actions:
+        raise ValueError(f"item_ids has {len(ids)} rows, and there are {n_actions} items.")
+    if len(set(ids.tolist())) < len(ids):
+        raise ValueError("item_ids has the same id twice: keep one row per item.")
+    return ids

@@ -13,6 +13,7 @@ from hostile import (
     features,
     flag,
     integers,
+    labels,
     number,
     optional,
     seed,
@@ -40,6 +41,7 @@ from .kinds import (
     value_of_ips,
     widths_kind,
 )
+from .logs import columns_kind
 from .things import Fits, things
 
 
@@ -184,12 +186,26 @@ def _constant(one):
         opl.ConstantItemPolicy,
         action=(2, count(least=0)),
         fallback=((0, 1), also(integers(rows=False), wrong)),
+        columns=(None, but(columns_kind(), "columns of other features")),
+        item_ids=(
+            np.arange(3),
+            optional(also(but(labels(), "objects"), {"an id twice": [0, 1, 1]})),
+        ),
     )
     yield one(
         "ConstantItemPolicy.predict_proba",
         opl.ConstantItemPolicy(2, fallback=(0, 1)).predict_proba,
         context=(t.context, features()),
         action_context=(t.items, few),
+        eligible=(np.ones((len(t.context), len(t.items)), dtype=bool), _mask_kind()),
+    )
+    yield one(
+        "ConstantItemPolicy.recommend",
+        opl.ConstantItemPolicy(2, fallback=(0, 1)).recommend,
+        context=(t.context, features()),
+        action_context=(t.items, few),
+        k=(2, count(most=3)),
+        random_state=(0, optional(seed())),
         eligible=(np.ones((len(t.context), len(t.items)), dtype=bool), _mask_kind()),
     )
     yield one("ConstantItemLearner", opl.ConstantItemLearner)

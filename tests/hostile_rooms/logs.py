@@ -67,6 +67,10 @@ def calls():
             optional(also(mask(), lambda right: {"without what was shown": right[:, [1, 2, 0]]})),
         ),
         "columns": (None, columns_kind()),
+        "item_ids": (
+            np.arange(3),
+            optional(also(but(labels(), "objects"), {"an id twice": [0, 1, 1]})),
+        ),
     }
     yield one("BanditFeedback", opl.BanditFeedback, **full)
     yield one(

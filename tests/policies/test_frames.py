@@ -1,6 +1,7 @@
 """Policies on data frames: what is recommended, in ids, with its probability; and from a file."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -182,6 +183,59 @@ def test_columns_are_of_the_towers(log):
         opl.TwoTowerPolicy(opl.TwoTower.mlp(9, 3), columns=log.columns)
     with pytest.raises(TypeError, match=r"columns must be made by opl\.Columns\.fit"):
         opl.TwoTowerPolicy(opl.TwoTower.mlp(4, 3), columns=["age"])
+
+
+# ---- the constant item
+
+
+def test_whatever_is_chosen_takes_frames_and_returns_ids(log):
+    visits, items = tables()
+    constant = opl.ConstantItemLearner()
+    for candidates in ({"item": constant}, {"bilinear": opl.BilinearLearner(), "item": constant}):
+        found = opl.learn(log, candidates)
+        page, pscore = found.policy.recommend(visits[:5], items, k=2)
+        assert page.shape == pscore.shape == (5, 2) and set(page.flat) <= set("abc")
+
+
+def test_a_constant_item_is_known_by_its_id_in_any_table(log):
+    visits, items = tables()
+    policy = opl.ConstantItemLearner().fit(log).policy_
+    assert policy.columns == log.columns and policy.item_ids == ("a", "b", "c")
+    ranking = items.sku.to_numpy()[[policy.action, *policy.fallback]]
+    page, pscore = policy.recommend(visits, items, 3)
+    assert (page == ranking).all() and (pscore == 1).all()
+    page, _ = policy.recommend(log.context, log.action_context, 2)
+    assert (page == [policy.action, policy.fallback[0]]).all()
+
+    today = items[::-1].assign(sku=items.sku[::-1].replace(ranking[0], "new"))
+    assert (policy.recommend(visits, today, 2)[0] == ranking[1:]).all()
+    shown = policy.predict_proba(visits, today).argmax(axis=1)
+    assert (today.sku.to_numpy()[shown] == ranking[1]).all()
+    with pytest.raises(ValueError, match=r"k must be an integer .* 2"):
+        policy.recommend(visits, today, 3)
+
+    mask = np.ones((N, 3), dtype=bool)
+    mask[7] = today.sku != ranking[1]
+    page, _ = policy.recommend(visits, today, 1, eligible=mask)
+    assert page[7] == ranking[2] and (np.delete(page, 7) == ranking[1]).all()
+    with pytest.raises(ValueError, match="k=2 items are asked for, but row 7 of eligible has 1"):
+        policy.recommend(visits, today, 2, eligible=mask)
+    with pytest.raises(ValueError, match="items: there is none of the ranking"):
+        policy.recommend(visits, today.assign(sku=["x", "y", "z"]), 1)
+
+
+def test_logs_keep_what_their_items_are_called(log):
+    _, items = tables()
+    assert (log[:5].item_ids == items.sku).all()
+    assert (opl.BanditFeedback.concatenate([log, log]).item_ids == items.sku).all()
+    renamed = replace(log, item_ids=["d", "e", "f"])
+    with pytest.raises(ValueError, match="log 1 has other item_ids than log 0"):
+        opl.BanditFeedback.concatenate([log, renamed])
+    for wrong, message in ((["a", "b"], "2 rows, and there"), (list("aba"), "id twice")):
+        with pytest.raises(ValueError, match=f"item_ids has (the same )?{message}"):
+            replace(log, item_ids=wrong)
+    with pytest.raises(ValueError, match="item_ids has 2 rows, and none for item 2"):
+        opl.ConstantItemPolicy(2, item_ids=["a", "b"])
 
 
 # ---- pages
