@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import feature_matrix, first, where
 from ..checks import MIN_TEMPERATURE, check_number, plain_arithmetic
 from ..logs.eligible import eligible_mask
 from ..protocols import PolicyLike, action_probabilities
+from .showing import among, checked, inner_products, mostly_best, softmax_of
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class uniform:
     def __call__(
         self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
     ) -> np.ndarray:
-        context, action_context = _checked(context, action_context)
+        context, action_context = checked(context, action_context)
         pi = np.full((len(context), len(action_context)), 1 / len(action_context))
-        return pi if eligible is None else _among(eligible, pi)
+        return pi if eligible is None else among(eligible, pi)
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class epsilon_greedy:
     def __call__(
         self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
     ) -> np.ndarray:
-        context, action_context = _checked(context, action_context)
-        products = _inner_products(context, action_context)
+        context, action_context = checked(context, action_context)
+        products = inner_products(context, action_context)
         return mostly_best(products, float(self.epsilon), eligible)
 
 
@@ -115,7 +115,7 @@ class epsilon_greedy_as_published:
     def __call__(
         self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
     ) -> np.ndarray:
-        return _softmax(epsilon_greedy(self.epsilon)(context, action_context, eligible), eligible)
+        return softmax_of(epsilon_greedy(self.epsilon)(context, action_context, eligible), eligible)
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ class softmax:
     def __call__(
         self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
     ) -> np.ndarray:
-        context, action_context = _checked(context, action_context)
-        logits = _inner_products(context, action_context, float(self.temperature))
-        return _softmax(logits, eligible)
+        context, action_context = checked(context, action_context)
+        logits = inner_products(context, action_context, float(self.temperature))
+        return softmax_of(logits, eligible)
 
 
 @dataclass(frozen=True)
@@ -188,10 +188,10 @@ class zipf:
     def __call__(
         self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
     ) -> np.ndarray:
-        context, action_context = _checked(context, action_context)
+        context, action_context = checked(context, action_context)
         weights = np.arange(1, len(action_context) + 1) ** -float(self.exponent)
         pi = np.tile(weights / weights.sum(), (len(context), 1))
-        return pi if eligible is None else _among(eligible, pi)
+        return pi if eligible is None else among(eligible, pi)
 
 
 @dataclass(frozen=True)
@@ -213,65 +213,8 @@ class FirstItems:
         return pi
 
 
-def mostly_best(scores: np.ndarray, epsilon: float, eligible: Any = None) -> np.ndarray:
-    """The item with the largest score, but for a share of rounds that explore: (n, n_actions)."""
-    pi = np.full(scores.shape, epsilon / scores.shape[1])
-    if eligible is not None:
-        eligible = eligible_mask(eligible, *scores.shape)
-        scores = np.where(eligible, scores, -np.inf)
-        pi = epsilon * _among(eligible, pi)
-    pi[np.arange(len(pi)), scores.argmax(axis=1)] += 1 - epsilon
-    return pi
-
-
-def _among(eligible: Any, pi: np.ndarray) -> np.ndarray:
-    """Probabilities given that an item is eligible."""
-    kept = np.where(eligible_mask(eligible, *pi.shape), pi, 0)
-    return kept / kept.sum(axis=1, keepdims=True)
-
-
 def ignores_context(policy: Any) -> bool:
     """Whether one row of probabilities is known to be those of all."""
     if isinstance(policy, FirstItems):
         return ignores_context(policy.policy)
     return isinstance(policy, uniform | zipf)
-
-
-def _checked(context: Any, action_context: Any) -> tuple[np.ndarray, np.ndarray]:
-    """What a logging policy is asked about: rows of finite features, at least one item."""
-    context = feature_matrix("context", context)
-    action_context = feature_matrix("action_context", action_context)
-    if len(action_context) == 0:
-        raise ValueError("action_context has no rows: there is no item to show.")
-    return context, action_context
-
-
-def _inner_products(
-    context: np.ndarray, action_context: np.ndarray, temperature: float | None = None
-) -> np.ndarray:
-    width = context.shape[1]
-    if width != action_context.shape[1]:
-        raise ValueError(
-            f"this logging policy takes inner products, but contexts have {width} "
-            f"features and items {action_context.shape[1]}; give both the same number."
-        )
-    with np.errstate(over="ignore", invalid="ignore"):
-        products = context @ action_context.T
-        largest = np.abs(context).max(initial=0) * np.abs(action_context).max(initial=0) * width
-        if temperature is not None:
-            products, largest = products / temperature, largest / temperature
-    if not np.isfinite(largest) and not np.isfinite(products).all():
-        raise ValueError(
-            "inner products of context and action_context"
-            + (f" by temperature={temperature}" if temperature else "")
-            + f" are not finite, first in {where(first(~np.isfinite(products)))}: divide context "
-            "by a constant."
-        )
-    return products
-
-
-def _softmax(logits: np.ndarray, eligible: Any = None) -> np.ndarray:
-    if eligible is not None:
-        logits = np.where(eligible_mask(eligible, *logits.shape), logits, -np.inf)
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)

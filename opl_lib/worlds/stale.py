@@ -10,7 +10,8 @@ import numpy as np
 from ..arrays import feature_matrix
 from ..checks import check_number, check_seed, plain_arithmetic
 from .asked import contexts
-from .logging_policies import epsilon_greedy, mostly_best
+from .logging_policies import epsilon_greedy
+from .showing import mostly_best
 from .synthetic import SyntheticWorld
 
 
