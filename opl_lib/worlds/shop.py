@@ -78,13 +78,13 @@ class ShopWorld(Settings):
     >>> import opl_lib as opl
     >>> shop = opl.ShopWorld(n_items=40, n_users=300, n_eval_pages=200, random_state=0)
     >>> shop.sample(3000, random_state=1)
-    BanditFeedback(3,000 rounds, 40 items, mean reward 0.0153,
+    BanditFeedback(3,000 rounds, 40 items, mean reward 0.0133,
                    12 context features, 20 item features, position, user_id, timestamp, eligible)
     >>> clicks, items = shop.frames(3000, random_state=1)
     >>> clicks.loc[0, ["country", "device", "item_id"]].tolist()
-    ['FR', 'phone', 'i07']
+    ['FR', 'phone', 'i21']
     >>> {name: round(value, 4) for name, value in shop.reference_values().items()}
-    {'logging': 0.0144, 'uniform': 0.006, 'best_constant_item': 0.0164, 'optimum': 0.0247}
+    {'logging': 0.0141, 'uniform': 0.0089, 'best_constant_item': 0.0232, 'optimum': 0.0367}
     """
 
     _shop: Shop = field(init=False, repr=False)

@@ -14,14 +14,12 @@ from .asked import contexts
 from .shop_demand import Demand
 from .shop_tables import OPENING
 
-_SHARPNESS = 4.0  # shown in proportion to the fourth power of the odds of a click
-
 
 @dataclass(frozen=True, eq=False)
 class ShopPolicy:
-    """Show an item with probability ∝ exp(4 score), and for a share of the slots any that can be.
+    """Show items in proportion to the odds of a click, and for a share of the slots any of them.
 
-    The score is what a regression on last month's log may have learned of the logit: it knows users
+    The odds are what a regression on last month's log may have learned of them: it knows users
     by their features alone, and so the items that came since; of the others, it has seen clicks.
 
     Attributes
@@ -76,7 +74,7 @@ class ShopPolicy:
         shape = (len(context), n_items)
         mask = np.ones(shape, bool) if eligible is None else eligible_mask(eligible, *shape)
         score = _with_one(context) @ self.user_weights @ self.qualities.T + self.popularity
-        score = np.where(mask, _SHARPNESS * score, -np.inf)
+        score = np.where(mask, score, -np.inf)
         pi = np.exp(score - score.max(axis=1, keepdims=True))
         pi *= (1 - self.exploration) / pi.sum(axis=1, keepdims=True)
         return pi + self.exploration * mask / mask.sum(axis=1, keepdims=True)
