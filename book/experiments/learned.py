@@ -28,7 +28,7 @@ class LearnedCell:
 
     results: ClassVar[tuple[str, ...]] = (
         *("default", "learn", "decision", "best", "estimate", "lower_bound", "ci_lower"),
-        *("ci_upper", "naive", "best_value", "n_eligible", "too_high", "dr"),
+        *("ci_upper", "naive", "best_value", "n_trusted", "too_high", "dr"),
         *("learn_seconds", "default_seconds", "logging", "uniform", "best_constant_item"),
         "optimum",
     )
@@ -64,7 +64,7 @@ class LearnedCell:
             ``decision``, the name (``best``), estimated gain (``estimate``), joint ``lower_bound``
             and interval of the chosen candidate; ``naive``, of the candidate with the largest
             estimate, or of logging where that is below 0; ``best_value``, of the one that only the
-            truth could have chosen; ``n_eligible``, how many bounds counted, and ``too_high``, how
+            truth could have chosen; ``n_trusted``, how many bounds counted, and ``too_high``, how
             many of these are above the truth; ``dr``, of plain DR as it once was the default; the
             seconds of two of them; the reference values; ``seconds``.
         """
@@ -100,7 +100,7 @@ def _of_learned(found: Learned, world: World, logging: float) -> dict[str, Any]:
     values = {name: world.policy_value(policy) for name, policy in found.policies.items()}
     table, gain = found.table, found.report.loc["difference"]
     largest = str(table.difference.idxmax())
-    bounds = table.lower_bound[table.eligible.astype(bool)]
+    bounds = table.lower_bound[table.trusted.astype(bool)]
     return {
         "learn": values[found.best],
         "decision": found.decision,
@@ -111,7 +111,7 @@ def _of_learned(found: Learned, world: World, logging: float) -> dict[str, Any]:
         "ci_upper": gain.ci_upper,
         "naive": values[largest] if table.difference[largest] > 0 else logging,
         "best_value": max(values.values()),
-        "n_eligible": len(bounds),
+        "n_trusted": len(bounds),
         "too_high": sum(bound > values[name] - logging for name, bound in bounds.items()),
         "learn_seconds": found.seconds,
     }

@@ -42,7 +42,7 @@ class RehearsalCell:
 
     results: ClassVar[tuple[str, ...]] = (
         *("best", "difference", "reported", "ci_lower", "ci_upper", "naive", "naive_difference"),
-        *("naive_estimate", "eligible", "too_high", "logging", "optimum"),
+        *("naive_estimate", "trusted", "too_high", "logging", "optimum"),
     )
 
     @property
@@ -70,7 +70,7 @@ class RehearsalCell:
         Returns
         -------
         list of dict
-            The settings and ``seed``; what `rehearse` says of the log; ``eligible``, how many
+            The settings and ``seed``; what `rehearse` says of the log; ``trusted``, how many
             bounds counted, and ``too_high``, how many of these are above the truth; ``logging`` and
             ``optimum``, the values of these policies; ``seconds``.
         """
@@ -82,13 +82,13 @@ class RehearsalCell:
             seeds, selections([world] * len(seeds), self.n_rounds, seeds), strict=True
         ):
             bounds = bounds_and_truth(selection, world, references["logging"])
-            bounds = [row for row in bounds if row["eligible"]]
+            bounds = [row for row in bounds if row["trusted"]]
             rows.append(
                 {
                     **self.settings,
                     "seed": seed,
                     **outcome(selection, world, references["logging"]),
-                    "eligible": len(bounds),
+                    "trusted": len(bounds),
                     "too_high": sum(row["lower_bound"] > row["gain"] for row in bounds),
                     **{name: references[name] for name in ("logging", "optimum")},
                 }
@@ -101,7 +101,7 @@ class BoundsCell(RehearsalCell):
     """The same, with a world for each seed, and without a demand for effective rounds."""
 
     results: ClassVar[tuple[str, ...]] = (
-        *("candidate", "difference", "lower_bound", "ess", "ess_change", "eligible", "gain"),
+        *("candidate", "difference", "lower_bound", "ess", "ess_change", "trusted", "gain"),
     )
 
     def run(self, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ class BoundsCell(RehearsalCell):
         list of dict
             One row a candidate: the settings and ``seed``; ``candidate``; its estimated
             ``difference`` to the logging policy, ``lower_bound``, ``ess`` and ``ess_change``;
-            ``eligible``, 0 if the mean weight is off 1; ``gain``, its true difference; ``seconds``.
+            ``trusted``, 0 if the mean weight is off 1; ``gain``, its true difference; ``seconds``.
         """
         start = time.perf_counter()
         worlds = [REHEARSED[self.world].world(seed) for seed in seeds]
@@ -181,7 +181,7 @@ def bounds_and_truth(
             "lower_bound": row.lower_bound,
             "ess": row.ess,
             "ess_change": row.ess_change,
-            "eligible": int(row.eligible),
+            "trusted": int(row.trusted),
             "gain": world.policy_value(selection.policies[row.Index]) - logging_value,
         }
         for row in selection.table.drop(index=LOGGING).itertuples()

@@ -31,13 +31,13 @@ def plot_candidates(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     table = check_table("table", table, columns, "of learn or select")
     ax = new_axes(7, 0.8 + 0.3 * len(table)) if ax is None else checked_axes(ax)
     rows = np.arange(len(table))
-    eligible = table.eligible.to_numpy(bool) if "eligible" in table else np.ones(len(table), bool)
-    for some, color in ((eligible, COLORS["dr"]), (~eligible, "0.6")):
+    trusted = table.trusted.to_numpy(bool) if "trusted" in table else np.ones(len(table), bool)
+    for some, color in ((trusted, COLORS["dr"]), (~trusted, "0.6")):
         style: dict[str, Any] = {"fmt": "o", "ms": 5, "lw": 2, "color": color}
         xerr = table.std_error[some]
         ax.errorbar(table.difference[some], rows[some], xerr=xerr, **style)
     bound = table.lower_bound.where(np.isfinite(table.lower_bound))
-    ax.plot(bound[eligible], rows[eligible], "|", color="k", ms=10, label="lower bound")
+    ax.plot(bound[trusted], rows[trusted], "|", color="k", ms=10, label="lower bound")
     ax.axvline(0, **reference_style("logging"))
     ax.set_yticks(rows, table.index, parse_math=False)  # a name may have a dollar in it
     ax.invert_yaxis()

@@ -45,7 +45,7 @@ class Choice:
     reasons: list[str]
     table: pd.DataFrame
     report: pd.DataFrame
-    not_eligible: dict[str, str]
+    not_trusted: dict[str, str]
 
 
 def choose(
@@ -69,15 +69,15 @@ def choose(
                 "or one with more exploration, would have more"
             )
         row["std_error"] *= widen[name]
-        rows[name] = {**row, "eligible": not reason}
+        rows[name] = {**row, "trusted": not reason}
         why[name] = reason
         gains[name] = judge.gain(each)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("candidate")
-    eligible = [name for name in table.index if table.eligible[name]]
-    bounds = _joint_bounds({name: gains[name] for name in eligible}, 1 - judge.confidence, widen)
+    trusted = [name for name in table.index if table.trusted[name]]
+    bounds = _joint_bounds({name: gains[name] for name in trusted}, 1 - judge.confidence, widen)
     table["lower_bound"] = pd.Series(bounds, dtype=float).reindex(table.index)
-    surely = [name for name in eligible if bounds[name] > 0]
-    best = _preferred({name: gains[name] for name in surely or eligible or gains})
+    surely = [name for name in trusted if bounds[name] > 0]
+    best = _preferred({name: gains[name] for name in surely or trusted or gains})
     hoped = _preferred(gains)
     decision = SERVE if surely else TEST if table.difference[best] > 0 else KEEP
     report = _widened(judge.report(terms[best], feedback), widen[best])
@@ -145,7 +145,7 @@ def _reasons(
     if decision == SERVE:
         said.append(
             f"with {confidence:.0%} confidence the gain is at least {bound:.2g}; the bounds of all "
-            f"{int(table.eligible.sum())} candidates that have one hold together"
+            f"{int(table.trusted.sum())} candidates that have one hold together"
         )
         return said
     if decision == KEEP:

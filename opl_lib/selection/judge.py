@@ -64,11 +64,11 @@ class Judge:
         reason = self._why_not(terms, row["lower_bound"])
         if is_deterministic and not math.isinf(terms.ess_change):
             reason = DETERMINISTIC
-        return {**row, "eligible": not reason}, reason
+        return {**row, "trusted": not reason}, reason
 
     def logging_row(self, feedback: BanditFeedback, n_candidates: int = 1) -> dict[str, Any]:
         """The logging policy among the candidates: it gains nothing, surely."""
-        return {**self._row(_logging_terms(feedback), n_candidates), "eligible": True}
+        return {**self._row(_logging_terms(feedback), n_candidates), "trusted": True}
 
     def gain(self, terms: Terms) -> Sample:
         """The estimate of what a policy gains over the logging policy."""

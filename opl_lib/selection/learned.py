@@ -20,7 +20,7 @@ _ADVICE = {
     TEST: "test it against what runs now",
     KEEP: "keep what runs",
 }
-_SHOWN = ["difference", "std_error", "lower_bound", "ess_change", "ess_reward_change", "eligible"]
+_SHOWN = ["difference", "std_error", "lower_bound", "ess_change", "ess_reward_change", "trusted"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -77,7 +77,7 @@ class Learned:
     def table(self) -> pd.DataFrame:
         """All candidates, the chosen one first: the columns of `Selection.table`.
 
-        `lower_bound` holds for all that are eligible together; ``ess_reward_change`` is
+        `lower_bound` holds for all that are trusted together; ``ess_reward_change`` is
         ``ess_change`` of rounds with a reward.
         """
         return self.choice.table.copy()
@@ -92,9 +92,9 @@ class Learned:
         return self.choice.report.copy()
 
     @property
-    def not_eligible(self) -> dict[str, str]:
-        """Why the bound of each candidate that is not eligible means nothing."""
-        return dict(self.choice.not_eligible)
+    def not_trusted(self) -> dict[str, str]:
+        """Why the bound of each candidate that is not trusted means nothing."""
+        return dict(self.choice.not_trusted)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw every candidate's estimated gain, its standard error and its lower bound.
@@ -117,14 +117,14 @@ class Learned:
         lines += [f"  {reason}" for reason in self.choice.reasons]
         shown = self.choice.table[_SHOWN]
         lines += [shown.to_string(float_format="{:,.3g}".format)]
-        lines += [f"  ! {name}: {why}" for name, why in self.choice.not_eligible.items()]
+        lines += [f"  ! {name}: {why}" for name, why in self.choice.not_trusted.items()]
         lines += [f"  - {name} was not tried: {why}" for name, why in self.left_out.items()]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         reasons = "".join(f"<li>{escape(reason)}</li>" for reason in self.choice.reasons)
         table = self.choice.table[_SHOWN].to_html(float_format="{:,.3g}".format, border=0)
-        asides = self.choice.not_eligible | {
+        asides = self.choice.not_trusted | {
             name: f"not tried: {why}" for name, why in self.left_out.items()
         }
         more = "".join(

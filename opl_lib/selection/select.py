@@ -39,13 +39,13 @@ class Selection:
         estimate of ``V(π) − V(π_0)``, its ``std_error`` and ``lower_bound``; ``ess_change``, the
         effective number of rounds (of users, if the log knows them) that show what the policy does
         more often than the log, that of ``(w − 1)₊``; the diagnostics of `evaluate`; and
-        ``eligible``, which is False where the bound means nothing. The estimates of the first rows
+        ``trusted``, which is False where the bound means nothing. The estimates of the first rows
         are too high, as those of the best of many are.
     report : pandas.DataFrame
         The chosen one on the report part, which had no say in the choice: rows ``policy``,
         ``logging`` and ``difference``, with ``value``, ``std_error``, ``ci_lower``, ``ci_upper``.
     reasons : dict of str to str
-        Why each candidate that is not eligible is not, with the cure: its mean weight is not 1, or
+        Why each candidate that is not trusted is not, with the cure: its mean weight is not 1, or
         its `ess_change` is below `min_ess`.
     estimator : Estimator
         What both parts were judged by.
@@ -86,7 +86,7 @@ class Selection:
             shown.to_string(float_format="{:,.3f}".format),
         ]
         for name, reason in self.reasons.items():
-            lines.append(f"  ! {name} is not eligible: {reason}")
+            lines.append(f"  ! {name} is not trusted: {reason}")
         if self.best == LOGGING:
             lines.append("no candidate is surely better than the logging policy: keep it")
         lines.append(f"reported on {report} other rounds:")
@@ -136,7 +136,7 @@ def select(
         With this probability all the lower bounds hold together. With K candidates each bound fails
         with probability ``(1 − confidence) / K`` (Bonferroni), so that many candidates buy no luck.
     min_ess : float, at least 0
-        A candidate whose `ess_change` on the selection part is smaller is not eligible: where a few
+        A candidate whose `ess_change` on the selection part is smaller is not trusted: where a few
         rounds bear nearly all that is new, their spread does not show the error. 0 lets every
         candidate in.
     interval : {"student_t", "normal", "bootstrap", "empirical_bernstein", "betting"}
@@ -242,6 +242,6 @@ def _judged(
             rows[name], why[name] = judge.row(terms, len(policies), feedback.is_deterministic)
         judged_one()
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("candidate")
-    bound = table.lower_bound.where(table.eligible, -np.inf)
+    bound = table.lower_bound.where(table.trusted, -np.inf)
     table = table.loc[bound.sort_values(ascending=False, kind="stable").index]
-    return table, {name: why[name] for name in table.index[~table.eligible]}
+    return table, {name: why[name] for name in table.index[~table.trusted]}

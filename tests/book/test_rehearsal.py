@@ -34,8 +34,8 @@ def test_a_rehearsal_is_graded_by_the_truth():
     gains = {
         name: world.policy_value(policy) - logging for name, policy in selection.policies.items()
     }
-    believed = selection.table[selection.table.eligible].drop("logging").lower_bound
-    assert row["eligible"] == len(believed)
+    believed = selection.table[selection.table.trusted].drop("logging").lower_bound
+    assert row["trusted"] == len(believed)
     assert row["too_high"] == sum(believed[name] > gains[name] for name in believed.index)
     assert row["difference"] == {**gains, "logging": 0}[selection.best]
 
@@ -50,4 +50,4 @@ def test_bounds_are_shown_whatever_they_rest_on(monkeypatch):
     for row in rows:
         judged = selection.table.loc[row["candidate"]]
         assert row["lower_bound"] == judged.lower_bound
-        assert row["eligible"] >= judged.eligible == (row["eligible"] and judged.ess_change >= 10)
+        assert row["trusted"] >= judged.trusted == (row["trusted"] and judged.ess_change >= 10)

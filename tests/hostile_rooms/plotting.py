@@ -154,7 +154,7 @@ def calls():
             "the class": pd.DataFrame,
             "by name": {"a": chosen},
         },
-        {"without a word on who is eligible": chosen.drop(columns="eligible")},
+        {"without a word on who is trusted": chosen.drop(columns="trusted")},
     )
     yield one(
         "plot_candidates",

@@ -123,7 +123,7 @@ def test_learn_says_so_and_serves_nothing(of_a_rule):
     found = opl.learn(of_a_rule, {"bilinear": opl.BilinearLearner()}, min_ess=0, min_rewards=0)
     assert found.decision != "serve"
     assert any("every pscore is 1" in reason for reason in found.reasons)
-    assert all("every pscore is 1" in why for why in found.not_eligible.values())
+    assert all("every pscore is 1" in why for why in found.not_trusted.values())
 
 
 def test_select_keeps_what_runs(of_a_rule):
@@ -133,7 +133,7 @@ def test_select_keeps_what_runs(of_a_rule):
         min_ess=0,
         reward_model=opl.BilinearLearner(lean=0),
     )
-    assert chosen.best == "logging" and not chosen.table.eligible["bilinear"]
+    assert chosen.best == "logging" and not chosen.table.trusted["bilinear"]
 
 
 def test_a_policy_that_is_the_rule_is_judged(of_a_rule):
@@ -144,4 +144,4 @@ def test_a_policy_that_is_the_rule_is_judged(of_a_rule):
     report = of_a_rule.support_report(rule)
     assert report.mean_weight == 1 and report.max_weight == 1
     found = opl.learn(of_a_rule, {"rule": rule}, estimator="ips")
-    assert found.not_eligible == {} or "every pscore" not in found.not_eligible.get("rule", "")
+    assert found.not_trusted == {} or "every pscore" not in found.not_trusted.get("rule", "")

@@ -179,19 +179,19 @@ def test_a_policy_that_changes_nothing_gains_exactly_nothing():
     found = choose(judge, {"same": same}, log_of(np.ones(400)), 5.0, {"same": 1.0})
     assert found.decision == "keep"
     row = found.table.loc["same"]
-    assert (row.difference, row.std_error, row.lower_bound, row.eligible) == (0, 0, 0, True)
+    assert (row.difference, row.std_error, row.lower_bound, row.trusted) == (0, 0, 0, True)
     assert found.report.loc["difference"].tolist() == [0, 0, 0, 0]
 
 
-# ---- who is eligible
+# ---- who is trusted
 
 
 def test_few_effective_rounds_are_said_in_words():
     weight = np.full(400, 0.5)
     weight[:3] = 1 + 0.5 * 397 / 3
     found = chosen({"a": opl.Terms(np.ones(400), weight)})
-    assert not found.table.eligible["a"] and np.isnan(found.table.lower_bound["a"])
-    assert found.not_eligible["a"].startswith(
+    assert not found.table.trusted["a"] and np.isnan(found.table.lower_bound["a"])
+    assert found.not_trusted["a"].startswith(
         "the effective rounds of the change are 3, below min_ess=10, of 400 that judge."
     )
 
@@ -203,7 +203,7 @@ def test_few_rewards_are_said_in_words():
     found = chosen({"a": opl.Terms(reward, weight)}, reward)
     assert found.table.ess_change["a"] == pytest.approx(200)
     assert found.table.ess_reward_change["a"] == pytest.approx(4)
-    assert found.not_eligible["a"] == (
+    assert found.not_trusted["a"] == (
         "the effective rounds of the change that carry a reward are 4, below min_rewards=5: a "
         "longer log, or one with more exploration, would have more"
     )
@@ -212,7 +212,7 @@ def test_few_rewards_are_said_in_words():
         "no bound can be believed: the effective rounds of the change that carry"
         in (found.reasons[1])
     )
-    assert chosen({"a": opl.Terms(reward, weight)}, reward, min_rewards=4).not_eligible == {}
+    assert chosen({"a": opl.Terms(reward, weight)}, reward, min_rewards=4).not_trusted == {}
 
 
 def test_rewards_of_both_signs_count_by_their_size():
@@ -235,7 +235,7 @@ def test_rewards_of_a_user_count_as_one():
 
 def test_a_wrong_propensity_is_said_in_words():
     found = chosen({"a": opl.Terms(np.ones(400), np.full(400, 1.5))})
-    assert found.not_eligible["a"].startswith("the mean weight is 1.5 (standard error 0)")
+    assert found.not_trusted["a"].startswith("the mean weight is 1.5 (standard error 0)")
     assert found.decision == "test"
 
 
@@ -244,7 +244,7 @@ def test_of_candidates_none_of_which_can_be_judged_the_first_is_preferred():
     few[:2] += 0.1 * 200
     terms = {name: opl.Terms(np.ones(400), few) for name in "ab"}
     found = chosen(terms)
-    assert found.best == "a" and set(found.not_eligible) == {"a", "b"}
+    assert found.best == "a" and set(found.not_trusted) == {"a", "b"}
 
 
 def test_of_one_unit_nothing_is_bounded():

@@ -50,7 +50,7 @@ def test_a_good_candidate_is_chosen_and_its_gain_is_right(shop, log, good):
     chosen = opl.select(candidates, log, estimator="ips")
     assert chosen.best == "good" and not chosen.reasons
     found = opl.learn(log, candidates, estimator="ips", progress=False)
-    assert found.decision == "serve" and found.best == "good" and not found.not_eligible
+    assert found.decision == "serve" and found.best == "good" and not found.not_trusted
     for report in (chosen.report, found.report):
         assert abs(report.value["difference"] - gain) < 4 * report.std_error["difference"]
     blind = opl.select(candidates, replace(log, eligible=None), estimator="ips")
@@ -88,7 +88,7 @@ def test_learners_are_candidates(shop, log):
         "towers": opl.OffPolicyLearner("ips", epochs=3, **SMALL),
     }
     found = opl.learn(log, candidates, n_folds=2, progress=False)
-    off_one = [name for name, why in found.not_eligible.items() if "mean weight" in why]
+    off_one = [name for name, why in found.not_trusted.items() if "mean weight" in why]
     assert off_one == []
     assert shop.policy_value(found.policy) > shop.policy_value(shop.logging_policy)
 

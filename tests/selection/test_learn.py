@@ -413,7 +413,7 @@ def test_it_shows_itself_in_words(log):
     said = repr(found)
     assert said.startswith("Serve it: 'good', learned from 600 rounds in ")
     assert all(reason in said for reason in found.reasons)
-    for column in ("difference", "std_error", "lower_bound", "ess_reward_change", "eligible"):
+    for column in ("difference", "std_error", "lower_bound", "ess_reward_change", "trusted"):
         assert column in said
     few = learn(log, {"good": table_policy(GOOD)}, min_ess=1e9)
     assert repr(few).startswith("Test it against what runs now: 'good'")
@@ -463,7 +463,7 @@ def test_the_figure_takes_a_table_of_select_and_what_cannot_be_judged(log):
     few.plot().figure.canvas.draw()
     table = few.table.assign(std_error=np.inf, difference=[np.nan, 0.1], lower_bound=-np.inf)
     opl.plot_candidates(table).figure.canvas.draw()
-    opl.plot_candidates(table.drop(columns="eligible")).figure.canvas.draw()
+    opl.plot_candidates(table.drop(columns="trusted")).figure.canvas.draw()
     with pytest.raises(ValueError, match="table must be the data frame of learn or select"):
         opl.plot_candidates(table.drop(columns="difference"))
     with pytest.raises(TypeError, match="table must be the data frame of learn or select"):
@@ -476,9 +476,9 @@ def test_what_was_found_cannot_be_changed_by_what_is_done_with_its_tables(log):
     table.loc[:, "difference"] = 0.0
     report.loc[:, "value"] = 0.0
     found.reasons.clear()
-    found.not_eligible["a"] = "b"
+    found.not_trusted["a"] = "b"
     assert found.table.difference["table"] > 0 and found.report.value["policy"] > 0
-    assert found.reasons and found.not_eligible == {}
+    assert found.reasons and found.not_trusted == {}
 
 
 def test_it_is_pickled(log):

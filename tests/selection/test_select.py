@@ -135,7 +135,7 @@ def test_the_largest_estimate_does_not_win_by_one_lucky_row():
     chosen = opl.select({"lucky": lucky}, [log, log, log], estimator="ips", min_ess=0)
     assert chosen.table.policy_value["lucky"] == pytest.approx(1)
     assert chosen.table.difference.idxmax() == "lucky"
-    assert chosen.table.eligible["lucky"]
+    assert chosen.table.trusted["lucky"]
     assert chosen.best == "logging"
 
 
@@ -166,10 +166,10 @@ def test_a_bound_that_rests_on_two_rounds_counts_only_if_asked_for():
     assert bold.table.lower_bound["other"] == cautious.table.lower_bound["other"] > 0
     assert (bold.min_ess, cautious.min_ess) == (2, 10)
     assert (
-        "! other is not eligible: the effective rounds of the change are 2, below min_ess=10, of "
+        "! other is not trusted: the effective rounds of the change are 2, below min_ess=10, of "
         "400 that judge. Let more judge" in repr(cautious)
     )
-    assert "not eligible" not in repr(bold) and bold.reasons == {}
+    assert "not trusted" not in repr(bold) and bold.reasons == {}
 
 
 @pytest.mark.parametrize("users", [False, True])
@@ -197,13 +197,13 @@ def test_a_change_that_the_log_does_not_show_rests_on_nothing(parts):
     pi = np.column_stack([0.99 * PI_0, [0.01, 0.01]])
     chosen = opl.select({"unseen": table_policy(pi)}, four, estimator="ips")
     assert chosen.table.ess_change["unseen"] == 0
-    assert not chosen.table.eligible["unseen"]
+    assert not chosen.table.trusted["unseen"]
 
 
 def test_doing_nothing_needs_no_effective_rounds(parts):
     chosen = opl.select({"good": table_policy(GOOD)}, parts, estimator="ips", min_ess=10_000)
     assert chosen.best == "logging"
-    assert chosen.table.eligible.to_dict() == {"logging": True, "good": False}
+    assert chosen.table.trusted.to_dict() == {"logging": True, "good": False}
 
 
 def test_weights_that_do_not_average_one_cannot_win(parts):
@@ -215,16 +215,16 @@ def test_weights_that_do_not_average_one_cannot_win(parts):
     ]
     chosen = opl.select({"bad": table_policy(BAD), "good": table_policy(GOOD)}, wrong, None, "ips")
     assert (chosen.table.lower_bound[["good"]] > 0).all()
-    assert not chosen.table.eligible[["bad", "good"]].any()
+    assert not chosen.table.trusted[["bad", "good"]].any()
     assert chosen.best == "logging"
     assert set(chosen.reasons) == {"bad", "good"}
     assert "should be 1: a wrong pscore" in chosen.reasons["good"]
-    assert f"! good is not eligible: {chosen.reasons['good']}" in repr(chosen)
+    assert f"! good is not trusted: {chosen.reasons['good']}" in repr(chosen)
 
 
-@pytest.mark.parametrize(("n_errors", "is_eligible"), [(2.9, True), (3.1, False)])
+@pytest.mark.parametrize(("n_errors", "is_trusted"), [(2.9, True), (3.1, False)])
 @pytest.mark.parametrize("n_visits", [1, 4])
-def test_the_mean_weight_may_be_off_by_three_standard_errors(n_errors, is_eligible, n_visits):
+def test_the_mean_weight_may_be_off_by_three_standard_errors(n_errors, is_trusted, n_visits):
     """Of n users, half are shown item 0 with weight a, half item 1 with weight b."""
     n = 400
     spread = 0.3 * np.sqrt(n / (n - 1))  # standard deviation of weights c − 0.3 and c + 0.3
@@ -240,12 +240,12 @@ def test_the_mean_weight_may_be_off_by_three_standard_errors(n_errors, is_eligib
         user_id=np.repeat(np.arange(n), n_visits),
     )
     chosen = opl.select({"coin": lambda x, v: np.tile(pi, (len(x), 1))}, [log] * 3, None, "ips")
-    assert chosen.table.eligible["coin"] == is_eligible
+    assert chosen.table.trusted["coin"] == is_trusted
 
 
 def test_right_propensities_of_an_experiment_by_user_pass_the_gate():
     """One draw a user: a right log of 300 users, of 20 rounds each, is off by chance like 300."""
-    n_eligible, users = 0, np.repeat(np.arange(300), 20)
+    n_trusted, users = 0, np.repeat(np.arange(300), 20)
     for seed in range(40):
         rng = np.random.default_rng(seed)
         action = rng.integers(2, size=300)[users]
@@ -258,8 +258,8 @@ def test_right_propensities_of_an_experiment_by_user_pass_the_gate():
             user_id=users,
         )
         mostly_1 = {"mostly 1": lambda x, v: np.tile([0.1, 0.9], (len(x), 1))}
-        n_eligible += opl.select(mostly_1, [log] * 3, None, "ips").table.eligible["mostly 1"]
-    assert n_eligible >= 38  # by rows, about half of them
+        n_trusted += opl.select(mostly_1, [log] * 3, None, "ips").table.trusted["mostly 1"]
+    assert n_trusted >= 38  # by rows, about half of them
 
 
 def test_a_policy_that_was_never_logged_cannot_win(parts):
@@ -277,7 +277,7 @@ def test_a_policy_that_was_never_logged_cannot_win(parts):
 
     chosen = opl.select({"unlogged": unlogged}, four, reward_model=Optimist())
     assert chosen.table.difference["unlogged"] > 0
-    assert not chosen.table.eligible["unlogged"]
+    assert not chosen.table.trusted["unlogged"]
     assert chosen.best == "logging"
 
 
