@@ -129,13 +129,6 @@ def integers(name: str, values: Any) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
-def places(name: str, values: Any, n: int) -> np.ndarray:
-    """Whole numbers from 0 to n − 1, (k,)."""
-    array = integers(name, values)
-    check_rows(name, array, (array >= 0) & (array < n), f"in [0, {n - 1}]", "Take others.")
-    return array
-
-
 def row_numbers(rows: Any, n_rounds: int) -> np.ndarray:
     """Some of n rows, (m,): a slice, row numbers or a boolean mask."""
     if isinstance(rows, slice):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import opl_lib as opl
+from opl_lib.answers import action_probabilities
 from opl_lib.arrays import integers, numbers, row_chunks
 from opl_lib.checks import check_number, warn_of_scale
 from opl_lib.logs.readers import item_row_numbers, numeric_frame_column
@@ -23,7 +24,6 @@ from opl_lib.protocols import (
     Policy,
     PredictsReward,
     RewardModel,
-    action_probabilities,
     policy_function,
 )
 

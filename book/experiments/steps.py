@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from opl_lib.answers import reward_predictions
 from opl_lib.checks import check_number
 from opl_lib.learning.batches import StackedLog
 from opl_lib.learning.sampling import find_head, sampled
@@ -16,7 +17,7 @@ from opl_lib.learning.steps import Setup, exact, logged_only, streamed
 from opl_lib.logs.feedback import BanditFeedback, check_feedback
 from opl_lib.objectives import Objective, Regression, get_objective
 from opl_lib.policies.towers import TwoTower
-from opl_lib.protocols import PredictsReward, reward_predictions
+from opl_lib.protocols import PredictsReward
 
 
 class _Given:

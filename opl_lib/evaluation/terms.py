@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..answers import reward_predictions
 from ..arrays import check_rows, numbers, read_only, row_chunks
 from ..checks import check_flag
 from ..learning.cross_fitting import CrossFittedRewardModel
@@ -15,7 +16,7 @@ from ..logs.feedback import BanditFeedback
 from ..logs.probabilities import log_probabilities
 from ..logs.support import weight_diagnostics
 from ..logs.units import Units
-from ..protocols import PolicyLike, PredictsReward, reward_predictions
+from ..protocols import PolicyLike, PredictsReward
 
 _ROUNDING = 1e-6  # of weights, whose policy may be in single precision
 _EACH_ROW = Units(0)

@@ -9,16 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import feature_matrix, places
+from ..answers import check_predictions, reward_predictions
+from ..arrays import check_rows, feature_matrix, integers
 from ..checks import check_number, check_seed, warn_of_scale
 from ..logs.feedback import BanditFeedback, check_feedback
-from ..protocols import (
-    PreparesPredictions,
-    RewardModel,
-    check_predictions,
-    check_reward_model,
-    reward_predictions,
-)
+from ..protocols import PreparesPredictions, RewardModel, check_reward_model
 from .regressor import TwoTowerRegressor, fit_reward_models
 from .shrinkage import shrink_to_mean
 
@@ -85,8 +80,8 @@ class CrossFittedRewardModel:
             If a number is no row, or no item, of `feedback`.
         """
         n_actions = self.feedback.n_actions
-        rows = places("rows", rows, self.feedback.n_rounds)
-        items = np.arange(n_actions) if items is None else places("items", items, n_actions)
+        rows = _places("rows", rows, self.feedback.n_rounds)
+        items = np.arange(n_actions) if items is None else _places("items", items, n_actions)
         if len(self.models) == 1:
             return self._predictor(0)(rows, items)
         fold = self.fold[rows]
@@ -222,3 +217,10 @@ def _row_predictor(
         return check_predictions(who, predict(rows, items), (len(rows), len(items)))
 
     return checked
+
+
+def _places(name: str, values: Any, n: int) -> np.ndarray:
+    """Whole numbers from 0 to n − 1, (k,)."""
+    array = integers(name, values)
+    check_rows(name, array, (array >= 0) & (array < n), f"in [0, {n - 1}]", "Take others.")
+    return array

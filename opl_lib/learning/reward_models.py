@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from ..answers import check_predictions
 from ..arrays import feature_matrix, row_chunks
 from ..checks import check_flag
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives.regressions import mean_and_scale
-from ..protocols import PreparesPredictions, check_predictions, reward_function
+from ..protocols import PreparesPredictions, reward_function
 
 
 class SklearnRewardModel:

@@ -6,14 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..answers import action_probabilities, check_probabilities
 from ..arrays import first, numbers, row_chunks
-from ..protocols import (
-    PolicyLike,
-    action_probabilities,
-    check_probabilities,
-    for_items,
-    is_array,
-)
+from ..protocols import PolicyLike, for_items, is_array
 from .eligible import Eligible
 from .joining import check_same_columns
 from .rounds import Rounds

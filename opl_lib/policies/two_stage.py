@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..answers import action_probabilities, reward_predictions
 from ..arrays import feature_matrix, integers, read_only
 from ..checks import plain_arithmetic
 from ..logs.clusters import check_clusters
@@ -16,11 +17,9 @@ from ..protocols import (
     HasTemperature,
     PolicyLike,
     PredictsReward,
-    action_probabilities,
     for_items,
     policy_function,
     reward_function,
-    reward_predictions,
 )
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..answers import action_probabilities
 from ..logs.support import is_off_one
 from ..logs.units import Units
-from ..protocols import PolicyLike, action_probabilities
+from ..protocols import PolicyLike
 
 # A mean weight this far from 1, and by three standard errors, is neither a trifle nor chance.
 _FAR_FROM_ONE = 0.2

@@ -57,6 +57,22 @@ def known_items(name: str, items: Any, n_rows: int, n_actions: int) -> np.ndarra
     return items
 
 
+def item_lists(name: str, items: Any, n_rows: int, n_actions: int) -> np.ndarray:
+    """A list of different items for each of n_rows contexts, (n, k)."""
+    items = as_array(name, items)
+    if items.ndim != 2 or len(items) != n_rows or items.shape[1] == 0:
+        raise ValueError(
+            f"{name} must have shape (n, k), a list for each of the {n_rows} contexts; got "
+            f"{items.shape}."
+        )
+    items = known_items(name, items, n_rows, n_actions)
+    repeats = (np.diff(np.sort(items, axis=1), axis=1) == 0).any(axis=1)
+    if repeats.any():
+        row = int(np.argmax(repeats))
+        raise ValueError(f"{name}: the list of row {row} shows an item twice: {items[row]}.")
+    return items
+
+
 def item_labels(name: str, values: Any, n_actions: int) -> np.ndarray:
     """A label of each item, (n_actions,), in the byte order that pandas groups by."""
     shape = as_array(name, values).shape

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..answers import action_probabilities
 from ..arrays import feature_matrix, read_only
 from ..checks import check_seed, plain_arithmetic
 from ..logs.eligible import Eligible, as_eligible
 from ..logs.feedback import BanditFeedback
-from ..protocols import PolicyLike, action_probabilities, policy_function
+from ..protocols import PolicyLike, policy_function
 from .asked import check_count
 from .draws import draw_items
 from .logging_policies import ignores_context

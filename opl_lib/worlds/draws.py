@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..answers import action_probabilities
 from ..arrays import row_chunks
 from ..logs.eligible import Eligible
-from ..protocols import PolicyLike, action_probabilities
+from ..protocols import PolicyLike
 
 
 def draw_items(

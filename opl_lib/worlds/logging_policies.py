@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..answers import action_probabilities
 from ..checks import MIN_TEMPERATURE, check_number, plain_arithmetic
 from ..logs.eligible import eligible_mask
-from ..protocols import PolicyLike, action_probabilities
+from ..protocols import PolicyLike
 from .showing import among, checked, inner_products, mostly_best, softmax_of
 
 

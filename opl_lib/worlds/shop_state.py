@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..answers import action_probabilities
 from ..arrays import read_only, row_chunks
 from ..logs.eligible import Eligible
-from ..protocols import PolicyLike, action_probabilities, for_items
+from ..protocols import PolicyLike, for_items
 from .shop_demand import Demand, click_rate_met
 from .shop_logging import ShopPolicy
 from .shop_pages import Pages, Shown

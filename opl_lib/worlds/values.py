@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import as_array, row_chunks
+from ..answers import action_probabilities
+from ..arrays import row_chunks
 from ..checks import check_choice, plain_arithmetic
 from ..logs.eligible import eligible_rows
-from ..protocols import PolicyLike, action_probabilities, for_items
-from .asked import contexts, item_labels, known_items, reward_probabilities
+from ..protocols import PolicyLike, for_items
+from .asked import contexts, item_labels, item_lists, known_items, reward_probabilities
 from .references import references
 
 if TYPE_CHECKING:
@@ -198,17 +199,8 @@ class KnownRewards:
         True
         """
         check_choice("user", user, ("cascade", "best"))
-        context, items = self._evaluated(context), as_array("items", items)
-        if items.ndim != 2 or len(items) != len(context) or items.shape[1] == 0:
-            raise ValueError(
-                f"items must have shape (n, k), a list for each of the {len(context)} contexts; "
-                f"got {items.shape}."
-            )
-        items = known_items("items", items, len(context), self.n_actions)
-        repeats = (np.diff(np.sort(items, axis=1), axis=1) == 0).any(axis=1)
-        if repeats.any():
-            row = int(np.argmax(repeats))
-            raise ValueError(f"items: the list of row {row} shows an item twice: {items[row]}.")
+        context = self._evaluated(context)
+        items = item_lists("items", items, len(context), self.n_actions)
         q = self._expected_reward_by_rows(context, items)
         earned = q.max(axis=1) if user == "best" else 1 - (1 - q).prod(axis=1)
         return float(earned.mean())

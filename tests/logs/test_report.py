@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import opl_lib as opl
-from opl_lib.protocols import action_probabilities
+from opl_lib.answers import action_probabilities
 
 N, M = 3000, 6
 SMALL = {"n_actions": M, "dim_context": 2, "dim_action_context": 2, "n_eval_contexts": 2}

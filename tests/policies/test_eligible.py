@@ -5,7 +5,7 @@ import pytest
 from helpers import PI, TableModel
 
 import opl_lib as opl
-from opl_lib.protocols import action_probabilities
+from opl_lib.answers import action_probabilities
 
 N, M = 40, 7
 rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import opl_lib as opl
+from opl_lib.answers import action_probabilities
 
 SMALL = {"n_items": 40, "n_users": 300, "days": 10, "n_eval_pages": 300, "random_state": 3}
 
@@ -110,7 +111,7 @@ def test_a_page_value_is_what_a_slow_simulation_earns(shop, policy):
     for page in range(SMALL["n_eval_pages"]):
         mask = inside.on_offer.mask([page])[0]
         for row in range(3 * page, 3 * page + 3):
-            pi = opl.protocols.action_probabilities(
+            pi = action_probabilities(
                 policy, shop.eval_context[row : row + 1], shop.action_context, eligible=mask[None]
             )
             item = rng.choice(40, size=1, p=pi[0])
@@ -125,7 +126,7 @@ def test_the_value_is_what_ips_estimates_of_a_long_log(shop):
     """The log has other pages than those of evaluation, so both are compared on the log's."""
     log = shop.sample(60_000, random_state=5)
     for policy in (opl.uniform(), shop.logging_policy):
-        pi = opl.protocols.action_probabilities(
+        pi = action_probabilities(
             policy, log.context, log.action_context, eligible=log.eligible.mask()
         )
         terms = pi[np.arange(log.n_rounds), log.action] / log.pscore * log.reward
