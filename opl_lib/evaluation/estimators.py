@@ -178,7 +178,7 @@ class Estimator:
                 f"the estimate {str(self)!r} is not finite, or its error is not. The largest "
                 f"weight is {terms.weight[row]:.3g}, in row {row}, and the largest reward "
                 f"{np.abs(terms.reward).max():.3g}. Likely cause: a pscore that is far too small "
-                "(feedback.support_report()), a reward or a reward model in far too small a unit, "
+                "(feedback.report()), a reward or a reward model in far too small a unit, "
                 "or a form that is not defined here."
             )
 

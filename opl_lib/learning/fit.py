@@ -223,6 +223,6 @@ def what_failed(objective: Objective | Regression, values: Tensor, epoch: int) -
     return (
         f"objective {objective.name!r} or the weights stopped being finite in epoch {epoch}, "
         f"batch {batch + 1} (objective {float(values[batch])}). Lower the learning rate, "
-        "standardise the features, or look for tiny pscores with feedback.support_report(). "
+        "standardise the features, or look for tiny pscores with feedback.report(). "
         f"policy_ holds the weights from before epoch {epoch}."
     )

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 class Examined(Rounds):
     """The part of `BanditFeedback` that asks whether a log can be trusted, and about what."""
 
-    def support_report(self, policy: PolicyLike | np.ndarray | None = None) -> SupportReport:
-        """Say how well this log can speak about a policy, before anything is learned from it.
+    def support_report(self, policy: PolicyLike | np.ndarray) -> SupportReport:
+        """Say how well this log can speak about a policy; of the log itself, ask `report`.
 
         Parameters
         ----------
-        policy : policy or array of shape (n_rounds, n_actions), optional
+        policy : policy or array of shape (n_rounds, n_actions)
             An object with ``predict_proba(context, action_context)``, a function like that, or the
-            probabilities in all rounds. Uniform if not given: could this log judge every item?
+            probabilities in all rounds.
 
         Returns
         -------
@@ -37,7 +37,7 @@ class Examined(Rounds):
         --------
         >>> import opl_lib as opl
         >>> world = opl.SyntheticWorld(n_actions=5, random_state=0)
-        >>> world.sample(1000, random_state=1).support_report()
+        >>> world.sample(1000, random_state=1).support_report(opl.uniform())
         SupportReport(1,000 rounds, 5 items)
           effective sample size      1,000.0  (100.0% of the rounds)
           mean importance weight       1.000  (should be 1; standard error 0.000)

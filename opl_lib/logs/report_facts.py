@@ -12,7 +12,7 @@ import numpy as np
 from .balance import MIN_SHOWN
 from .rounds import Rounds
 from .shown import Shown
-from .support import SupportReport, support_report, uniform_logged
+from .support import SupportReport, support_of_uniform, uniform_logged
 from .units import Units, near_one
 
 FINE, LOOK, WRONG = "fine", "look", "wrong"
@@ -94,7 +94,7 @@ class Facts:
     @cached_property
     def support(self) -> SupportReport:
         """That of the policy that shows all that is on offer alike."""
-        return support_report(self.log, None)
+        return support_of_uniform(self.log)
 
     @cached_property
     def weight(self) -> np.ndarray:

@@ -106,15 +106,28 @@ def _shown(number: float, group: str = "") -> str:
 
 
 @plain_arithmetic
-def support_report(log: Rounds, policy: PolicyLike | np.ndarray | None) -> SupportReport:
+def support_report(log: Rounds, policy: PolicyLike | np.ndarray) -> SupportReport:
     """The report of `BanditFeedback.support_report`."""
+    never = _never_logged(log)
+    return _report(log, never, *_of_policy(policy, log, never))
+
+
+@plain_arithmetic
+def support_of_uniform(log: Rounds) -> SupportReport:
+    """That of the policy that shows all that is on offer alike."""
+    never = _never_logged(log)
+    return _report(log, never, *_of_uniform(log, never))
+
+
+def _never_logged(log: Rounds) -> np.ndarray:
+    """Items that were never shown, though they were eligible, (n_actions,)."""
     never = np.bincount(log.action, minlength=log.n_actions) == 0
-    if log.eligible is not None:
-        never &= log.eligible.n_offered > 0
-    if policy is None:
-        pi_logged, unsupported = _of_uniform(log, never)
-    else:
-        pi_logged, unsupported = _of_policy(policy, log, never)
+    return never if log.eligible is None else never & (log.eligible.n_offered > 0)
+
+
+def _report(
+    log: Rounds, never: np.ndarray, pi_logged: np.ndarray, unsupported: np.ndarray
+) -> SupportReport:
     return SupportReport(
         n_rounds=log.n_rounds,
         n_actions=log.n_actions,

@@ -232,7 +232,7 @@ class Objective(Formula):
                 raise ValueError(
                     f"{name} is too small for single precision: row {row} has {column[row]:.3g}, "
                     "and its weight would be infinite. Drop such rows, or correct them; "
-                    "feedback.support_report() counts the small ones."
+                    "feedback.report() counts the small ones."
                 )
 
 

@@ -63,7 +63,7 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "the mean weight is {f.wrong[mean_weight]:.2f} (standard error "
         "{f.wrong[mean_weight_se]:.2f}) on the {f.off_first} rounds before any training. Likely "
         "cause: pscore is wrong, or the logging policy could not show every item. Cure: check how "
-        "pscore was logged (feedback.support_report()), or estimate it "
+        "pscore was logged (feedback.report()), or estimate it "
         "(opl.estimate_propensities).",
     ),
     (

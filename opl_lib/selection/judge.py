@@ -114,7 +114,7 @@ class Judge:
             return (
                 f"the mean weight is {weight:.3g} (standard error {error:.2g}) and should be 1: a "
                 "wrong pscore, or a policy on items that the log cannot show. Check "
-                "feedback.support_report(), estimate the propensities "
+                "feedback.report(), estimate the propensities "
                 "(opl.estimate_propensities), or stay close to the logging policy "
                 "(opl.regularised)"
             )

@@ -176,8 +176,8 @@ class SyntheticWorld(World):
         >>> import opl_lib as opl
         >>> today = opl.SyntheticWorld(n_actions=8, random_state=0)
         >>> tomorrow = today.with_new_items(2)
-        >>> tomorrow.sample(1000, random_state=1).support_report().n_unsupported
-        2
+        >>> tomorrow.sample(1000, random_state=1).report()["items never logged"].text
+        '2, 20.0% of what was on offer'
         """
         check_count("n_new", n_new, least=1)
         world = copy.copy(self)

@@ -629,7 +629,7 @@ def test_who_is_a_policy_is_known_before_a_reward_model_is_fitted(log, monkeypat
 
 def test_a_propensity_that_dwarfs_all_others_is_never_a_silent_nan(hand_log):
     log = dataclasses.replace(hand_log, pscore=[1e-300, 0.5, 0.6])
-    with pytest.raises(ValueError, match=r"'ips' is not finite.*in row 0.*support_report"):
+    with pytest.raises(ValueError, match=r"'ips' is not finite.*in row 0.*feedback\.report"):
         opl.evaluate(table_policy, log, ["ips"])
     table = opl.evaluate(table_policy, log, ["snips", "clipped_ips"])
     assert np.isfinite(table).all(axis=None)

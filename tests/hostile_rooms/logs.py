@@ -88,7 +88,7 @@ def calls():
     yield one(
         "BanditFeedback.support_report",
         t.log.support_report,
-        policy=(Returns(likely), optional(policy_kind(arrays=True))),
+        policy=(Returns(likely), policy_kind(arrays=True)),
     )
     yield one("BanditFeedback.balance", t.log.balance)
     yield one("BanditFeedback.report", t.log.report)

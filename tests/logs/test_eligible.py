@@ -298,11 +298,12 @@ def test_columns_that_do_not_say_it_are_refused(changed, message):
 
 
 def test_uniform_among_the_eligible_has_a_mean_weight_of_one(log):
-    report = log.support_report()
+    report = log.support_report(opl.uniform())
     assert abs(report.mean_weight - 1) < 3 * report.mean_weight_se
     assert report.findings == []
     assert np.isclose(report.max_weight, (1 / log.pscore / log.eligible.n_eligible).max())
-    assert replace(log, eligible=None).support_report().findings  # as it was said of a right log
+    blind = replace(log, eligible=None)
+    assert blind.support_report(opl.uniform()).findings  # as it was said of a right log
 
 
 @pytest.mark.parametrize("with_users", [True, False])
@@ -330,8 +331,8 @@ def test_items_that_were_never_eligible_are_not_missed(log):
     mask = log.eligible.mask()
     never = log[log.action != 1]
     never = replace(never, eligible=mask[log.action != 1] & (np.arange(N_ITEMS) != 1))
-    assert never.support_report().n_unsupported == 0
-    assert replace(never, eligible=None).support_report().n_unsupported == 1
+    assert never.support_report(opl.uniform()).n_unsupported == 0
+    assert replace(never, eligible=None).support_report(opl.uniform()).n_unsupported == 1
 
 
 @pytest.mark.parametrize("with_users", [True, False])
@@ -342,5 +343,5 @@ def test_where_all_items_are_eligible_nothing_changes(with_users):
         plain = replace(plain, user_id=np.random.default_rng(2).integers(300, size=1000))
     full = replace(plain, eligible=np.ones((1000, N_ITEMS), dtype=bool))
     pd.testing.assert_frame_equal(plain.balance(), full.balance())
-    for policy in (None, opl.epsilon_greedy(0.2)):
+    for policy in (opl.uniform(), opl.epsilon_greedy(0.2)):
         assert repr(plain.support_report(policy)) == repr(full.support_report(policy))

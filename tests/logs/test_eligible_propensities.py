@@ -45,7 +45,7 @@ def test_they_are_found_among_the_eligible_only(policy, classifier):
     uniform = 1 / among.pscore / log.eligible.n_eligible
     assert np.isclose(among.max_weight, uniform.max())
     found = replace(log, pscore=among.pscore)
-    assert found.support_report().findings == []
+    assert found.support_report(opl.uniform()).findings == []
 
 
 def test_a_popularity_that_is_personal_is_found_out():

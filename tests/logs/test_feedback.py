@@ -753,13 +753,6 @@ def test_support_report_equals_the_hand_computation(columns):
     assert (report.n_unsupported, report.unsupported_mass) == (0, 0)
 
 
-def test_support_report_asks_for_every_item_by_default(columns):
-    report = opl.BanditFeedback(**columns).support_report()
-    weights = np.array([2 / 3, 4 / 3, 4 / 3, 1 / 3])
-    assert report.mean_weight == pytest.approx(weights.mean())
-    assert report.max_weight == pytest.approx(4 / 3)
-
-
 def test_support_report_counts_items_never_logged_and_their_mass(columns):
     columns["action_context"] = np.ones((5, 1))
     pi = np.tile([0.1, 0.2, 0.3, 0.15, 0.25], (4, 1))
@@ -779,14 +772,14 @@ def test_support_report_takes_a_policy_object_and_chunks(columns, small_chunks):
 
 def test_a_right_log_has_no_findings(tiny_world):
     log = tiny_world.sample(500, random_state=0)
-    assert log.support_report().findings == []
-    assert "!" not in repr(log.support_report())
+    assert log.support_report(opl.uniform()).findings == []
+    assert "!" not in repr(log.support_report(opl.uniform()))
 
 
 def test_wrong_pscores_are_a_finding(tiny_world):
     log = tiny_world.sample(500, random_state=0)
     columns = {**columns_of(log), "pscore": np.minimum(1, log.pscore * 1.5)}
-    report = opl.BanditFeedback(**columns).support_report()
+    report = opl.BanditFeedback(**columns).support_report(opl.uniform())
     assert [finding[:26] for finding in report.findings] == ["the mean weight is not 1: "]
     assert "  ! the mean weight is not 1: pscore is wrong" in repr(report)
 
@@ -831,7 +824,7 @@ def test_rounded_propensities_are_no_finding():
     log = world.sample(500, random_state=0)
     for pscore, n_findings in ((0.143, 0), (0.14, 1)):
         rounded = dataclasses.replace(log, pscore=np.full(500, pscore))
-        assert len(rounded.support_report().findings) == n_findings
+        assert len(rounded.support_report(opl.uniform()).findings) == n_findings
 
 
 def test_few_effective_rounds_are_a_finding():
@@ -843,7 +836,7 @@ def test_few_effective_rounds_are_a_finding():
         pscore=np.r_[0.001, np.full(n - 1, 0.999)],
         action_context=np.eye(2),
     )
-    findings = log.support_report().findings
+    findings = log.support_report(opl.uniform()).findings
     assert any("effective rounds of 400" in finding for finding in findings)
 
 
@@ -854,7 +847,7 @@ def test_degenerate_propensities_are_a_finding(tiny_world, pscore, n_degenerate)
     log = tiny_world.sample(40, random_state=0)
     changed = log.pscore.copy()
     changed[:n_degenerate] = pscore
-    report = dataclasses.replace(log, pscore=changed).support_report()
+    report = dataclasses.replace(log, pscore=changed).support_report(opl.uniform())
     assert any(f.startswith("the largest weight is") for f in report.findings)
     assert max(map(len, repr(report).splitlines())) < 250
     numbers = dataclasses.asdict(report)
@@ -884,13 +877,13 @@ def test_balance_is_that_of_features_of_any_size(tiny_world, power):
 def test_items_never_logged_are_a_finding(tiny_world):
     log = tiny_world.sample(500, random_state=0)
     columns = {**columns_of(log), "action_context": np.eye(4)}
-    findings = opl.BanditFeedback(**columns).support_report().findings
+    findings = opl.BanditFeedback(**columns).support_report(opl.uniform()).findings
     assert any(f.startswith("25.0% of the policy is on items the log never") for f in findings)
 
 
 def test_support_report_prints_its_numbers(columns):
     del columns["user_id"]
-    lines = repr(opl.BanditFeedback(**columns).support_report()).splitlines()
+    lines = repr(opl.BanditFeedback(**columns).support_report(opl.uniform())).splitlines()
     assert lines[0] == "SupportReport(4 rounds, 3 items)"
     assert lines[1].split()[3:] == ["3.3", "(81.8%", "of", "the", "rounds)"]
 

@@ -335,3 +335,21 @@ def test_half_precision_says_the_same():
     log = plain(400)
     half = replace(log, reward=log.reward.astype(np.float16), context=log.context.astype("f4"))
     assert half.report()["rewards"] == log.report()["rewards"]
+
+
+def test_the_numbers_of_showing_all_alike_are_those_by_hand():
+    log = opl.BanditFeedback(
+        context=np.ones((4, 1)),
+        action=[0, 1, 1, 2],
+        reward=[0, 1, 0, 1],
+        pscore=[0.5, 0.25, 0.25, 1.0],
+        action_context=np.ones((4, 1)),
+        eligible=np.array([[1, 1, 1, 0]] * 3 + [[1, 1, 1, 1]], dtype=bool),
+    )
+    weight, report = np.array([2 / 3, 4 / 3, 4 / 3, 1 / 4]), log.report()
+    mean, effective = report["mean weight"].numbers, report["effective sample size"].numbers
+    assert mean["mean_weight"] == pytest.approx(weight.mean())
+    assert mean["std_error"] == pytest.approx(weight.std(ddof=1) / 2)
+    assert effective["ess"] == pytest.approx(weight.sum() ** 2 / np.square(weight).sum())
+    never = report["items never logged"].numbers
+    assert never == {"items": 1, "share_of_offer": pytest.approx(1 / 16)}

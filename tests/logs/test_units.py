@@ -56,9 +56,12 @@ def test_the_units_of_a_log_are_read_only():
 
 def test_the_support_report_asks_users():
     log = one_draw_a_user()
-    report, rows = log.support_report(), dataclasses.replace(log, user_id=None).support_report()
+    report, rows = (
+        log.support_report(opl.uniform()),
+        dataclasses.replace(log, user_id=None).support_report(opl.uniform()),
+    )
     first = log[::20]  # one round a user says all that the log says
-    once = dataclasses.replace(first, user_id=None).support_report()
+    once = dataclasses.replace(first, user_id=None).support_report(opl.uniform())
     assert report.mean_weight_se == pytest.approx(once.mean_weight_se)
     assert report.ess == pytest.approx(once.ess)
     assert rows.mean_weight_se < report.mean_weight_se / 4 and rows.ess > 19 * report.ess
@@ -69,17 +72,17 @@ def test_the_support_report_asks_users():
 def test_few_effective_users_are_a_finding():
     weight = np.r_[np.full(20, 1000.0), np.ones(20 * 99)]
     log = one_draw_a_user(100)
-    report = dataclasses.replace(log, pscore=0.25 / weight).support_report()
+    report = dataclasses.replace(log, pscore=0.25 / weight).support_report(opl.uniform())
     assert any("effective users of 100" in finding for finding in report.findings)
 
 
 def test_right_propensities_of_a_test_by_user_are_rarely_off():
     """By rows, half of these logs would have a mean weight that is not 1."""
     logs = [one_draw_a_user(seed=seed) for seed in range(40)]
-    found = sum(bool(log.support_report().findings) for log in logs)
+    found = sum(bool(log.support_report(opl.uniform()).findings) for log in logs)
     assert found <= 2
     by_rows = [dataclasses.replace(log, user_id=None) for log in logs]
-    assert sum(bool(log.support_report().findings) for log in by_rows) > 10
+    assert sum(bool(log.support_report(opl.uniform()).findings) for log in by_rows) > 10
 
 
 def test_balance_is_that_of_one_round_a_user():

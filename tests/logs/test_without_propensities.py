@@ -112,7 +112,7 @@ def of_a_rule():
 
 def test_a_log_of_a_rule_is_recognised(of_a_rule, small_log):
     assert of_a_rule.is_deterministic and not small_log.is_deterministic
-    report = of_a_rule.support_report()
+    report = of_a_rule.support_report(opl.uniform())
     assert report.is_deterministic
     assert report.findings[0].startswith("every pscore is 1: a rule chose what was shown")
     assert not any("the mean weight is not 1" in finding for finding in report.findings)

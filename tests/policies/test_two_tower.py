@@ -204,7 +204,7 @@ def test_what_is_sampled_makes_a_log_with_a_clean_bill(policy):
     served = policy.at_temperature(1)
     action, pscore = served.sample(context, items, random_state=0)
     log = opl.BanditFeedback(context, action, np.zeros(3000), pscore, items)
-    assert log.support_report().findings == []
+    assert log.support_report(opl.uniform()).findings == []
     assert log.support_report(served).ess == pytest.approx(3000)
 
 

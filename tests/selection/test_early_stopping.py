@@ -104,7 +104,7 @@ def test_weights_that_do_not_average_one_are_never_the_best(log):
 def test_an_untrained_policy_is_not_handed_out_in_silence(log):
     """Here the bound before training means nothing either."""
     halved = replace(log, pscore=log.pscore / 2)
-    message = r"untrained policy.*After epoch 1, the mean weight is 2\.1\d .*support_report"
+    message = r"untrained policy.*After epoch 1, the mean weight is 2\.1\d .*feedback\.report"
     with pytest.warns(opl.PolicyWarning, match=message) as caught:
         stopped = opl.EarlyStopping(Script(0.3), estimator="ips").fit(halved)
     assert len(caught) == 1 and caught[0].filename == __file__
