@@ -57,12 +57,13 @@ def test_what_is_not_needed_is_not_imported(code, unwanted):
 
 
 def test_import_is_quick_once_torch_is_there():
-    """Processor time, which does not depend on what else the machine does; the best of three."""
+    """Against torch itself, which is slow as well where the machine is; the best of three."""
     code = (
-        "import torch\nfrom time import process_time\nstart = process_time()\n"
-        "import opl_lib\nprint(process_time() - start)"
+        "from time import process_time\nstart = process_time()\nimport torch\n"
+        "middle = process_time()\nimport opl_lib\n"
+        "print((process_time() - middle) / (middle - start))"
     )
-    assert min(float(run(code)) for _ in range(3)) < 0.5
+    assert min(float(run(code)) for _ in range(3)) < 1 / 3
 
 
 # ---- names

@@ -98,13 +98,13 @@ def _mean_weight(of: Facts) -> Line:
         of.support.mean_weight_se,
         of.support.unsupported_mass,
     )
-    no_rounding = error if error > 1e-9 * value else 0.0
+    said = error if error > 1e-9 * value else 0.0
     off = is_off_one(value, error)
     unsure = of.support.ess < min(_FEW, of.support.n_units)
     return line(
         "mean weight",
         {"mean_weight": value, "std_error": error},
-        f"{short(value)} (standard error {short(no_rounding)}), of showing all that is on offer alike",
+        f"{short(value)} (standard error {short(said)}), of showing all that is on offer alike",
         "1, within 3 standard errors",
         [
             (not off or unsure, FINE, "", ""),

@@ -13,6 +13,7 @@ from ..arrays import feature_matrix, integers, read_only
 from ..checks import plain_arithmetic
 from ..logs.clusters import check_clusters
 from ..logs.eligible import eligible_mask
+from ..logs.readers import is_frame
 from ..protocols import (
     HasTemperature,
     PolicyLike,
@@ -26,6 +27,9 @@ from ..protocols import (
 @dataclass(frozen=True, eq=False)
 class TwoStagePolicy:
     """Draw a cluster from a policy, and show its item with the largest predicted reward.
+
+    It takes features in arrays, as reward models do. Of data frames whose columns the policy knows
+    pass ``log.columns.encode_context(frame)`` and ``log.columns.encode_items(items)``.
 
     Parameters
     ----------
@@ -80,11 +84,11 @@ class TwoStagePolicy:
         Raises
         ------
         ValueError
-            If `cluster` is not one integer an item of `action_context`, or a stage does not return
-            what it should.
+            If `cluster` is not one integer an item of `action_context`, a stage does not return
+            what it should, or what is passed is a data frame whose columns the policy knows.
         """
-        feature_matrix("context", context)
-        if len(feature_matrix("action_context", action_context)) == 0:
+        self._features("context", context)
+        if len(self._features("action_context", action_context)) == 0:
             raise ValueError("action_context has no rows: there is no item to show.")
         cluster = check_clusters(self.cluster, len(action_context))
         if eligible is not None:
@@ -122,5 +126,15 @@ class TwoStagePolicy:
 
     def for_items(self, action_context: np.ndarray) -> TwoStagePolicy:
         """The same policy, whose first stage has encoded these items once, if it can do so."""
-        check_clusters(self.cluster, len(feature_matrix("action_context", action_context)))
+        check_clusters(self.cluster, len(self._features("action_context", action_context)))
         return replace(self, policy=for_items(self.policy, action_context))
+
+    def _features(self, name: str, values: Any) -> np.ndarray:
+        """An array of features; of a frame the two stages would see different ones."""
+        if is_frame(values) and getattr(self.policy, "columns", None) is not None:
+            encode = "encode_context" if name == "context" else "encode_items"
+            raise ValueError(
+                f"{name} is a data frame, and TwoStagePolicy takes arrays: its reward model knows "
+                f"no columns. Pass log.columns.{encode}({name})."
+            )
+        return feature_matrix(name, values)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import against
 import article_loop
+import eligible
 import measure
 import memory
 import overhead
@@ -169,6 +170,14 @@ def test_a_first_step_is_timed_in_an_interpreter_of_its_own():
         "torch.optim, to its first step",
     ]
     assert all(row["value"] > 0 for row in rows)
+
+
+def test_a_step_among_what_is_eligible_is_timed_beside_one_over_all():
+    table = pd.DataFrame(eligible.run(quick=True))
+    steps, held = table[table.unit == "ms"], table[table.unit == "MB"]
+    assert len(steps) == 2 * len(eligible.WAYS) * len(eligible.OBJECTIVES)
+    assert set(steps.quantity) == {"all", "eligible"} and (steps.value > 0).all()
+    assert len(held) == 1 and 0 < held.value.item() < 1
 
 
 def test_the_stopwatch_stands_still_while_it_looks(clock):

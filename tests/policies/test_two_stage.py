@@ -1,6 +1,7 @@
 """The policy in two stages: a cluster, then its best item."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
@@ -172,3 +173,23 @@ def test_stages_that_are_no_numbers_are_an_error():
         opl.TwoStagePolicy(by_hand, Predictions(np.full((2, 6), np.inf)), CLUSTER).predict_proba(
             *features
         )
+
+
+def test_data_frames_are_refused_where_only_the_first_stage_would_read_them():
+    rounds = pd.DataFrame({"age": [20, 30, 40, 50], "item": list("abab"), "r": [0, 1, 1, 0]})
+    items, names = pd.DataFrame({"item": ["a", "b"], "price": [5.0, 9.0]}), {"item_id": "item"}
+    rounds["p"] = 0.5
+    log = opl.BanditFeedback.from_dataframe(
+        rounds, context=["age"], action="item", reward="r", pscore="p", items=items, **names
+    )
+    policy = opl.BilinearLearner(temperature=0.5).fit(log).policy_
+    two_stages = opl.TwoStagePolicy(policy, Predictions(np.zeros((4, 2))), cluster=[0, 1])
+    with pytest.raises(ValueError, match=r"context is a data frame.*encode_context\(context\)"):
+        two_stages.predict_proba(rounds, items)
+    for ask in (lambda x: two_stages.predict_proba(log.context, x), two_stages.for_items):
+        with pytest.raises(ValueError, match=r"action_context is a data frame.*encode_items"):
+            ask(items)
+    features = log.columns.encode_context(rounds), log.columns.encode_items(items)
+    np.testing.assert_array_equal(
+        two_stages.predict_proba(*features), policy.predict_proba(rounds, items)
+    )
