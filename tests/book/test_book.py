@@ -122,7 +122,8 @@ def test_readme_samples_run(tmp_path, monkeypatch, capsys):
     names = {}
     exec(compile(first, "README.md", "exec"), names)
     rng = np.random.default_rng(0)
-    names["items"] = pd.DataFrame({"id": ["a", "b", "c"], "price": [0.1, -1.0, 1.0]})
+    items = {"id": ["a", "b", "c"], "price": [0.1, -1.0, 1.0]}
+    names["items"] = pd.DataFrame({**items, "on_sale": pd.NaT, "sold_out": pd.NaT})
     names["clicks"] = pd.DataFrame(
         {
             "age": rng.integers(18, 80, 400),
@@ -133,6 +134,7 @@ def test_readme_samples_run(tmp_path, monkeypatch, capsys):
             "item_id": rng.choice(["a", "b", "c"], 400),
             "clicked": rng.integers(2, size=400),
             "probability_shown": 1 / 3,
+            "time": pd.date_range("2024-05-01", periods=400, freq="h"),
         }
     )
     names |= {"visitors": names["clicks"][:5], "items_of_today": names["items"]}
