@@ -1,67 +1,63 @@
-"""A multinomial model of the policy that made a log, on products of features."""
+"""A model of the policy that made a log, from the probabilities that it logged."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import row_chunks
 from ..logs.feedback import BanditFeedback
+from ..objectives.regressions import mean_and_scale
 from .eligible import restricts
 from .products import Products
+from .ridge import ridge
+from .vectors import Shown, Vectors
 
-_PENALTY = 1e-3
-# It sees so many probabilities a step at most, of at least so many rounds.
+_ROUNDING = 1e-6
+# Its sharpness is found on so many probabilities at most, of at least so many rounds.
 _MAX_CELLS = 2_000_000
 _MIN_ROUNDS = 500
-_STEPS = 40
+_SHARPEST = 100.0
 
 
-def logging_model(feedback: BanditFeedback, products: Products) -> np.ndarray:
-    """The matrix M of a model ``softmax(x̃ᵀ M ã)`` of the policy that made a log.
+def logging_model(feedback: BanditFeedback, products: Products, shown: Shown) -> Vectors:
+    """Vectors v of items whose ``x̃ᵀ v`` is ``log π_0(a|x)``, but for what items share.
 
-    The multinomial logit of McFadden 1974, by its penalised likelihood on as many rounds as are
-    quickly seen; its softmax is over the items that could be shown. Of uniform logging it is 0.
+    A logged probability is what the policy said, without noise: so a regression of its logarithm
+    learns more than a model of which items were drawn. The logarithm of its sum over items is taken
+    for a linear function of the context. What is rarely shown is rarely seen, so rounds weigh
+    ``π_0^(-1/2)``. Of uniform logging it is 0.
     """
-    from scipy.optimize import minimize
+    n_shown = feedback.n_actions if feedback.eligible is None else feedback.eligible.n_eligible
+    lift = np.log(feedback.pscore.astype(np.float64)) + np.log(n_shown)
+    _, scale = mean_and_scale(lift)
+    if scale <= _ROUNDING:
+        return Vectors.zeros(products, shown)
+    weight = np.exp((lift.min() - lift) / 2)
+    weight /= weight.mean()
+    target = (lift - np.average(lift, weights=weight)) / scale
+    found = ridge(feedback, products, shown, target, weight=weight).times(scale)
+    return found.times(_sharpness(feedback, products, shown, found))
+
+
+def _sharpness(
+    feedback: BanditFeedback, products: Products, shown: Shown, scores: Vectors
+) -> float:
+    """The factor at which a softmax of scores is most likely to have made the log."""
+    from scipy.optimize import minimize_scalar
 
     n, n_actions = feedback.n_rounds, feedback.n_actions
-    eligible = feedback.eligible if restricts(feedback) else None
-    n_shown = n_actions if eligible is None else eligible.n_eligible
-    if np.allclose(feedback.pscore, 1 / n_shown, rtol=1e-6, atol=0):
-        return np.zeros(products.shape)
     n_seen = min(n, max(_MIN_ROUNDS, _MAX_CELLS // n_actions))
-    seen = np.random.default_rng(0).permutation(n)[:n_seen]
-    x, a = products.context(feedback.context[seen]), products.item(feedback.action_context)
-    action = feedback.action[seen]
+    seen = np.sort(np.random.default_rng(0).permutation(n)[:n_seen])
+    vectors = scores.of_items(products, shown, feedback.action_context)
+    above = products.context(feedback.context[seen]) @ vectors.T
+    above -= above[np.arange(n_seen), feedback.action[seen], None].copy()
+    if restricts(feedback):
+        above[~feedback.eligible.mask(seen)] = -np.inf  # type: ignore[union-attr]
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        m = flat.reshape(products.shape)
-        value, gradient = _PENALTY * np.square(m).sum(), 2 * _PENALTY * m
-        for some in row_chunks(n_seen, n_actions):
-            could_show = None if eligible is None else eligible.mask(seen[some])
-            likelihood, slope = _likelihood(m, x[some], a, action[some], could_show)
-            value, gradient = value - likelihood / n_seen, gradient - slope / n_seen
-        return value, gradient.ravel()
+    def surprise(log_factor: float) -> float:
+        logits = np.exp(log_factor) * above
+        most = logits.max(axis=1)
+        return float((most + np.log(np.exp(logits - most[:, None]).sum(axis=1))).mean())
 
-    start = np.zeros(products.shape).ravel()
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
-    return found.x.reshape(products.shape)
-
-
-def _likelihood(
-    m: np.ndarray,
-    x: np.ndarray,
-    a: np.ndarray,
-    action: np.ndarray,
-    could_show: np.ndarray | None,
-) -> tuple[float, np.ndarray]:
-    """The log-likelihood of logged items (n,) under ``softmax(x m aᵀ)``, and its gradient in m."""
-    logits = x @ m @ a.T
-    if could_show is not None:
-        logits[~could_show] = -np.inf
-    logits -= logits.max(axis=1, keepdims=True)
-    pi = np.exp(logits)
-    total = pi.sum(axis=1, keepdims=True)
-    pi /= total
-    likelihood = (logits[np.arange(len(x)), action] - np.log(total[:, 0])).sum()
-    return float(likelihood), x.T @ a[action] - x.T @ pi @ a
+    ends = -np.log(_SHARPEST), np.log(_SHARPEST)
+    found = minimize_scalar(surprise, bounds=ends, method="bounded", options={"xatol": 0.02})
+    return float(np.exp(found.x))
