@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from numbers import Integral
 from typing import Any
 
@@ -232,7 +232,7 @@ def check_towers(towers: Any) -> None:
             "the towers are. Move what it does into context_tower and action_tower, and leave "
             "forward as it is."
         )
-    for name, weights in towers.named_parameters():
+    for name, weights in chain(towers.named_parameters(), towers.named_buffers()):
         if isinstance(weights, nn.UninitializedParameter):
             raise ValueError(f"towers: {name} has no size yet. Call the towers on features first.")
         if weights.device.type != "cpu":
