@@ -225,12 +225,12 @@ def test_items_of_the_same_features_are_one():
 
 def knowing_log(sign):
     """Rare rewards, by a logging policy that knows of items what features do not say; and q."""
-    rng, n, n_items = np.random.default_rng(0), 8_000, 30
+    rng, n, n_items = np.random.default_rng(0), 8_000, 200
     context, items = rng.normal(size=(n, 3)), rng.normal(size=(n_items, 2))
     logits = context @ rng.normal(size=(n_items, 3)).T
-    pi_0 = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    pi_0 = np.exp(logits / 4) / np.exp(logits / 4).sum(axis=1, keepdims=True)
     action = (pi_0.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
-    q = (0.002 if sign > 0 else 0.02) * np.exp(sign * logits / 2)
+    q = 0.01 * np.exp(sign * logits / 2)
     reward = (rng.random(n) < q[np.arange(n), action]).astype(float)
     return opl.BanditFeedback(context, action, reward, pi_0[np.arange(n), action], items), q
 
@@ -238,7 +238,7 @@ def knowing_log(sign):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_what_the_logging_policy_knew_is_used_as_far_as_rewards_bear_it_out(sign):
     log, q = knowing_log(sign)
-    untold = with_columns(log, pscore=np.full(log.n_rounds, 1 / 30))
+    untold = with_columns(log, pscore=np.full(log.n_rounds, 1 / 200))
     told, alone = (
         opl.BilinearLearner(lean=0).fit(each).policy_.greedy(log.context, log.action_context)
         for each in (log, untold)
