@@ -54,8 +54,7 @@ class _Sums(NamedTuple):
 
     def error(self, vectors: np.ndarray) -> float:
         """By how much the squared error of predictions is above that of predicting nothing."""
-        squared = np.einsum("md,mde,me->", vectors, self.squares, vectors, optimize=True)
-        return float(squared - 2 * (vectors * self.moments).sum())
+        return float((vectors * (_times(self.squares, vectors) - 2 * self.moments)).sum())
 
 
 def ridge(
@@ -184,8 +183,8 @@ class _Problem:
         squares, moments, _ = self.sums
         if width := self.own.width:
             share = np.linalg.solve(self.own_squares, squares[:, :width])
-            moments = moments - np.einsum("mhd,mh->md", share, moments[:, :width])
-            squares = squares - np.einsum("mdh,mhe->mde", squares[:, :, :width], share)
+            moments = moments - _times(share.transpose(0, 2, 1), moments[:, :width])
+            squares = squares - squares[:, :, :width] @ share
         (_, d), k = moments.shape, self.items.shape[1]
         pairs = np.zeros((d * d, k * k))
         for rows in row_chunks(len(self.items), d * d + k * k, max_elements=2**22):
@@ -196,7 +195,7 @@ class _Problem:
         moment = (moments.T @ self.items).ravel()
         if self.score is None:
             return gram, moment
-        of_score = np.einsum("mde,me->md", squares, self.score)
+        of_score = _times(squares, self.score)
         cross = (of_score.T @ self.items).reshape(-1, 1)
         size = np.array([[np.sum(self.score * of_score)]])
         moment = np.append(moment, np.sum(self.score * moments))
@@ -219,9 +218,14 @@ class _Problem:
             vectors = vectors + factor * self.score
         own = np.zeros_like(vectors)
         if width := self.own.width:
-            left = self.sums.moments - np.einsum("mde,me->md", self.sums.squares, vectors)
+            left = self.sums.moments - _times(self.sums.squares, vectors)
             own[:, :width] = np.linalg.solve(self.own_squares, left[:, :width, None])[:, :, 0]
         return _Solution(Vectors(m, own), factor, vectors + own)
+
+
+def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Matrices (m, a, b) times vectors (m, b): (m, a)."""
+    return (matrices @ vectors[:, :, None])[:, :, 0]
 
 
 def _solve(gram: np.ndarray, moment: np.ndarray, penalties: np.ndarray) -> np.ndarray:
