@@ -9,6 +9,7 @@ from .estimation import LOGGED, EstimationCell
 from .learned import DefaultsCell, LearnedCell
 from .map import WORLDS, MapCell, map_cells
 from .rehearsal import REHEARSED, BoundsCell, RehearsalCell
+from .shops import SHOPS, ShopCell
 
 OBJECTIVES = ("ips", "dr", "regression")
 N_ROUNDS = (2_000, 5_000, 10_000, 15_000, 20_000)
@@ -28,6 +29,7 @@ class Experiment:
         | tuple[RehearsalCell, ...]
         | tuple[EstimationCell, ...]
         | tuple[LearnedCell, ...]
+        | tuple[ShopCell, ...]
     )
     seeds: tuple[int, ...]
 
@@ -182,6 +184,14 @@ EXPERIMENTS = {
         "what the shortest lines earn, in worlds that chose nothing",
         tuple(LearnedCell(world) for world in WORLDS),
         _MANY,
+    ),
+    "shop": Experiment(
+        "what learn earns on a hundred logs of a shop", (ShopCell("as it is"),), tuple(range(100))
+    ),
+    "shop_dials": Experiment(
+        "what learn earns in shops with one dial turned",
+        tuple(ShopCell(shop) for shop in SHOPS if shop != "as it is"),
+        tuple(range(200, 220)),
     ),
     "estimators": Experiment(
         "which estimator of a difference errs least, and how far its error can be believed",

@@ -10,16 +10,16 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..logs.feedback import BanditFeedback
 from ..objectives import Regression, get_objective
 from ..objectives.regressions import mean_and_scale
+from ..policies.known_items import KnownItems
 from ..policies.towers import SideBySide, TwoTower
 from ..policies.two_tower import TwoTowerPolicy
 from .bilinear import LEAN, BilinearLearner
 from .fit import Callback, Fit, StopFit, check_callback, new_policy, recorded
-from .products import Products, ridge
 from .surroundings import own_modes
 
 # Share of the units that only judge; updates without an improvement there after which a fit ends.
@@ -63,15 +63,11 @@ def _without_bilinear(
     to_fit: BanditFeedback, unseen: BanditFeedback, unit: float
 ) -> tuple[BanditFeedback, BanditFeedback]:
     """Both logs with what a bilinear regression on the first leaves of the rewards, in a unit."""
-    products = Products.of(to_fit)
-    reward = to_fit.reward.astype(np.float64) / unit
-    matrix = ridge(to_fit, products, reward - reward.mean())
-    items = products.item(to_fit.action_context)
+    bilinear = BilinearLearner().fit(to_fit)
 
     def left(log: BanditFeedback) -> BanditFeedback:
-        predicted = np.einsum("nd,nd->n", products.context(log.context) @ matrix, items[log.action])
-        rewards = log.reward.astype(np.float64) / unit
-        return replace(log, reward=rewards - reward.mean() - predicted)
+        reward = log.reward.astype(np.float64)
+        return replace(log, reward=(reward - bilinear.predicted(log)) / unit)
 
     return left(to_fit), left(unseen)
 
@@ -144,18 +140,22 @@ class _Rest:
         spread = self.bilinear.spread_ or unit
         linear = self.bilinear.towers(spread / unit, LEAN)
         own = self.fit.policy.towers
-        towers = TwoTower(
-            *(
-                SideBySide([*first.children(), copy.deepcopy(second)])
-                for first, second in (
-                    (linear.context_tower, own.context_tower),
-                    (linear.action_tower, own.action_tower),
-                )
-            )
-        )
-        beside, alone = linear.mlp_settings, own.mlp_settings
-        if beside is not None and alone is not None and "dim_linear" not in alone:
-            towers.mlp_settings = {**alone, "dim_linear": beside["dim_embedding"]}
+        of_items = linear.action_tower
+        known = of_items if isinstance(of_items, KnownItems) else None
+        of_items = of_items if known is None else known.tower
+        self.shown = {
+            name: copy.deepcopy(getattr(own, name)) for name in ("context_tower", "action_tower")
+        }
+        beside: nn.Module = SideBySide([*of_items.children(), self.shown["action_tower"]])
+        if known is not None:
+            beside = KnownItems(beside, known.known, known.own)
+        of_contexts = [*linear.context_tower.children(), self.shown["context_tower"]]
+        towers = TwoTower(SideBySide(of_contexts), beside)
+        settings, alone = linear.mlp_settings, own.mlp_settings
+        if settings is not None and alone is not None and "dim_linear" not in alone:
+            towers.mlp_settings = {**alone, "dim_linear": settings["dim_embedding"]}
+            if known is not None:
+                towers.mlp_settings["n_known"] = settings["n_known"]
         return TwoTowerPolicy(towers, self.temperature * spread / unit, self.fit.policy.columns)
 
     def _weights(self) -> dict[str, Tensor]:
@@ -163,10 +163,7 @@ class _Rest:
 
     def _show(self, weights: Mapping[str, Tensor]) -> None:
         """Give the policy of both parts these weights of the towers."""
-        for name in ("context_tower", "action_tower"):
-            own = {
-                key.removeprefix(f"{name}."): w
-                for key, w in weights.items()
-                if key.startswith(name)
-            }
-            getattr(self.policy.towers, name)[1].load_state_dict(own)
+        for name, tower in self.shown.items():
+            prefix = f"{name}."
+            of_one = {key[len(prefix) :]: w for key, w in weights.items() if key.startswith(prefix)}
+            tower.load_state_dict(of_one)

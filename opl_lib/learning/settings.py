@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from numbers import Integral, Real
-from typing import Any, Self
 
 import numpy as np
 
 from ..checks import MIN_TEMPERATURE, check_flag, check_number, check_seed
 from ..objectives import Objective, Regression, get_objective
 from ..policies.towers import TwoTower, check_towers
+from .params import Params
 
 # An update is what moves a policy: an epoch of a short log has few.
 _MIN_EPOCHS = 10
@@ -22,7 +22,7 @@ VALUE_RATE = 1e-4
 
 
 @dataclass(eq=False)
-class TwoTowerSettings:
+class TwoTowerSettings(Params):
     """What learners and regressors of two towers share; see `OffPolicyLearner` for the meaning."""
 
     objective: str | Objective | Regression
@@ -96,28 +96,6 @@ class TwoTowerSettings:
         if self.temperature is None:
             return 0.0 if is_regression else 1.0
         return float(self.temperature)
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the settings by name, as scikit-learn does (`deep` changes nothing)."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change settings by name and return the learner; bad settings change nothing."""
-        known = self.get_params()
-        for name in params:
-            if name not in known:
-                raise ValueError(f"{name!r} is not a setting; the settings are {sorted(known)}.")
-        type(self)(**{**known, **params})
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    def forget(self) -> None:
-        """Clear what an earlier fit learned, and check the settings, which may have changed."""
-        for name in vars(self).keys() - self.get_params().keys():
-            if name.endswith("_"):
-                delattr(self, name)
-        self.check()
 
 
 @dataclass(eq=False)

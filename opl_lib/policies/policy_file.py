@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..files import write_atomically
 from ..logs.columns import Columns
 from ..logs.known_columns import from_text, to_text
+from .known_items import KnownItems
 from .towers import SideBySide, TwoTower, check_towers, mlp_widths
 
 _Policy = TypeVar("_Policy")
@@ -124,11 +125,12 @@ def _is_policy(content: dict[str, Any], size: int) -> bool:
 def _is_settings(mlp: Any) -> bool:
     widths = [mlp[name] for name in mlp if name != "hidden"]
     return (
-        mlp.keys() - {"dim_linear"}
+        mlp.keys() - {"dim_linear", "n_known"}
         == {"dim_context", "dim_action_context", "dim_embedding", "hidden"}
         and type(mlp["hidden"]) is list
         and all(type(width) is int for width in widths + mlp["hidden"])
         and mlp.get("dim_linear", 1) >= 1
+        and mlp.get("n_known", 1) >= 1
     )
 
 
@@ -171,15 +173,21 @@ def _is_mlp(towers: TwoTower) -> bool:
 
 def _fit_together(mlp: dict[str, Any], weights: dict[str, Tensor]) -> bool:
     """Whether weights are those of fully connected layers of these widths."""
-    widths, dim_linear = mlp_widths(mlp), mlp.get("dim_linear", 0)
-    if len(weights) != 2 * sum(len(of_one) - (0 if dim_linear else 1) for of_one in widths):
+    widths, dim_linear, n_known = mlp_widths(mlp), mlp.get("dim_linear", 0), mlp.get("n_known", 0)
+    n_layers = sum(len(of_one) - (0 if dim_linear else 1) for of_one in widths)
+    if len(weights) != 2 * n_layers + (2 if n_known else 0):
         return False
     expected: dict[str, Any] = {}
+    if n_known:
+        expected["action_tower.known"] = n_known, mlp["dim_action_context"]
+        expected["action_tower.own"] = n_known, dim_linear or mlp["dim_embedding"]
     for tower, of_one in zip(("context_tower", "action_tower"), widths, strict=True):
         layers = {f"{2 * layer}": pair for layer, pair in enumerate(pairwise(of_one))}
         if dim_linear:
             layers = {f"1.{name}": pair for name, pair in layers.items()}
             layers["0"] = of_one[0], dim_linear
+        if n_known and tower == "action_tower":
+            layers = {f"tower.{name}": pair for name, pair in layers.items()}
         for name, (width_in, width_out) in layers.items():
             expected[f"{tower}.{name}.weight"] = (width_out, width_in)
             expected[f"{tower}.{name}.bias"] = (width_out,)
@@ -191,11 +199,13 @@ def _beside_linear(towers: TwoTower, weights: dict[str, Tensor]) -> TwoTower:
     """Towers beside linear ones, as the learner makes them by default, if a file holds such."""
     sides = []
     for name in ("context_tower", "action_tower"):
-        first = weights.get(f"{name}.0.weight")
+        known, own = weights.get(f"{name}.known"), weights.get(f"{name}.own")
+        first = weights.get(f"{name}.0.weight" if own is None else f"{name}.tower.0.weight")
         if first is None or first.ndim != 2:
             return towers
         linear = nn.Linear(first.shape[1], first.shape[0])
-        sides.append(SideBySide([linear, getattr(towers, name)]))
+        side: nn.Module = SideBySide([linear, getattr(towers, name)])
+        sides.append(side if known is None or own is None else KnownItems(side, known, own))
     return TwoTower(*sides)
 
 

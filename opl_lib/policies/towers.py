@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from numbers import Integral
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_number, check_seed
+from .known_items import KnownItems
 
 
 class TwoTower(nn.Module):
@@ -74,6 +75,7 @@ class TwoTower(nn.Module):
         dim_embedding: int = 100,
         random_state: int | None = None,
         dim_linear: int = 0,
+        n_known: int = 0,
     ) -> TwoTower:
         """Two towers of fully connected layers with ELU activations, as in the article.
 
@@ -90,6 +92,9 @@ class TwoTower(nn.Module):
         dim_linear : int
             Numbers of a linear layer beside the others, which come first in the embeddings: those
             then have ``dim_linear + dim_embedding`` entries. 0 for none.
+        n_known : int
+            Items that have vectors of their own, added to the first entries of their embeddings:
+            those of the linear layer, if there is one. A learner says which. 0 for none.
 
         Returns
         -------
@@ -114,12 +119,13 @@ class TwoTower(nn.Module):
         for name, width in {**settings, **layers}.items():
             check_number(name, width, Integral, least=1)
         check_number("dim_linear", dim_linear, Integral, least=0)
+        check_number("n_known", n_known, Integral, least=0)
         check_seed(random_state, optional=True)
         # numbers of one's own: a numpy integer could not be read from a file
         settings = {name: int(width) for name, width in settings.items()}
         settings["hidden"] = [int(width) for width in hidden]
-        if dim_linear:
-            settings["dim_linear"] = int(dim_linear)
+        beside = {"dim_linear": int(dim_linear), "n_known": int(n_known)}
+        settings |= {name: number for name, number in beside.items() if number}
         generator = torch.Generator()
         generator.seed() if random_state is None else generator.manual_seed(int(random_state))
         towers: list[nn.Module] = [_mlp(widths, generator) for widths in mlp_widths(settings)]
@@ -127,6 +133,10 @@ class TwoTower(nn.Module):
             widths_in = settings["dim_context"], settings["dim_action_context"]
             linear = [_mlp([width, int(dim_linear)], generator)[0] for width in widths_in]
             towers = [SideBySide(both) for both in zip(linear, towers, strict=True)]
+        if n_known:
+            widths_of_known = int(dim_action_context), int(dim_linear or dim_embedding)
+            known, own = (torch.zeros(int(n_known), width) for width in widths_of_known)
+            towers[1] = KnownItems(towers[1], known, own)
         model = cls(*towers)
         model.mlp_settings = settings
         return model
@@ -153,8 +163,10 @@ def mlp_widths(settings: dict[str, Any]) -> list[list[int]]:
 
 def first_layer(tower: nn.Module) -> nn.Linear | None:
     """The layer that takes the features, if it is one that says how many it takes."""
-    while isinstance(tower, nn.Sequential | SideBySide) and len(tower):
-        tower = tower[0]
+    while isinstance(tower, KnownItems) or (
+        isinstance(tower, nn.Sequential | SideBySide) and len(tower)
+    ):
+        tower = tower.tower if isinstance(tower, KnownItems) else tower[0]
     return tower if isinstance(tower, nn.Linear) else None
 
 
@@ -220,7 +232,7 @@ def check_towers(towers: Any) -> None:
             "the towers are. Move what it does into context_tower and action_tower, and leave "
             "forward as it is."
         )
-    for name, weights in towers.named_parameters():
+    for name, weights in chain(towers.named_parameters(), towers.named_buffers()):
         if isinstance(weights, nn.UninitializedParameter):
             raise ValueError(f"towers: {name} has no size yet. Call the towers on features first.")
         if weights.device.type != "cpu":

@@ -20,6 +20,8 @@ from ..policies.two_tower import TwoTowerPolicy
 
 # A value objective sees every item in every round: longer logs of more items take minutes.
 _MAX_CELLS = 500_000
+# Of rewards that are clicks, towers learn nothing that is clear from fewer, or from fewer others.
+_MIN_CLICKS = 1_000
 _MIN_UNITS = 20  # fewer hold no weights to speak of, and cannot be cross-fitted in every fold
 _UPDATES, _BATCH_SIZE = 300, 200
 _ENTROPY = 0.02  # in units of a click
@@ -35,15 +37,18 @@ def default_candidates(
     """
     found: dict[str, Any] = {"bilinear": BilinearLearner(), "constant item": ConstantItemLearner()}
     left_out = {}
-    towers = OffPolicyLearner(progress=False, random_state=random_state)
-    until = _Until(end)
-    tried: Any = copy.copy(towers).fit(feedback, until)
-    if until.is_over:
-        left_out["towers"] = "the budget is too small for a first fit of them"
-    elif _has_layers(tried.policy_):
-        found["towers"] = towers
+    if why_not := _why_no_towers(feedback):
+        left_out["towers"] = why_not
     else:
-        left_out["towers"] = "beside the bilinear regression they gained nothing that is clear"
+        towers = OffPolicyLearner(progress=False, random_state=random_state)
+        until = _Until(end)
+        tried: Any = copy.copy(towers).fit(feedback, until)
+        if until.is_over:
+            left_out["towers"] = "the budget is too small for a first fit of them"
+        elif _has_layers(tried.policy_):
+            found["towers"] = towers
+        else:
+            left_out["towers"] = "beside the bilinear regression they gained nothing that is clear"
     if why_not := _why_no_value(feedback):
         left_out["value"] = why_not
     else:
@@ -61,6 +66,22 @@ class _Until:
         self.is_over = self.end is not None and time.perf_counter() > self.end
         if self.is_over:
             raise StopFit
+
+
+def _why_no_towers(feedback: BanditFeedback) -> str:
+    """Why towers are not tried; empty if they are."""
+    reward = feedback.reward
+    if not np.isin(reward, (0, 1)).all():
+        return ""
+    clicks = int(np.count_nonzero(reward))
+    few = min(clicks, len(reward) - clicks)
+    if few >= _MIN_CLICKS:
+        return ""
+    what = "rounds with a reward" if few == clicks else "rounds without a reward"
+    return (
+        f"{few:,} {what} are fewer than {_MIN_CLICKS:,}, of which they would learn nothing that is "
+        "clear: pass them as a candidate to try it"
+    )
 
 
 def _value_learner(feedback: BanditFeedback, random_state: int) -> OffPolicyLearner:

@@ -156,6 +156,7 @@ def calls():
         dim_embedding=(2, count()),
         random_state=(0, optional(seed())),
         dim_linear=(2, count(least=0)),
+        n_known=(2, count(least=0)),
     )
     yield one(
         "TwoTower.forward",

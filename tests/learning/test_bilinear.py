@@ -11,9 +11,12 @@ from sklearn.linear_model import Ridge
 
 import opl_lib as opl
 from opl_lib.arrays import _is_on_disk
-from opl_lib.learning import bilinear, products
+from opl_lib.learning import bilinear, products, ridge
 from opl_lib.learning.logging_model import logging_model
-from opl_lib.learning.products import Encoding, Products, ridge
+from opl_lib.learning.products import Encoding, Products
+from opl_lib.learning.ridge import PENALTIES
+from opl_lib.learning.vectors import Shown, Vectors
+from opl_lib.policies.known_items import KnownItems
 
 
 def made(n=400, n_actions=5, pscore=None, reward=None, seed=0, **columns):
@@ -60,39 +63,188 @@ def explicit(log):
     return np.einsum("ni,nj->nij", x, a[log.action]).reshape(log.n_rounds, -1)
 
 
-def fitted_by_sklearn(pairs, target, penalty, relative):
+def own_columns(log, width):
+    """One column for each item and each of the first numbers of x̃."""
+    standard = (log.context - log.context.mean(axis=0)) / log.context.std(axis=0)
+    x = np.hstack([np.ones((log.n_rounds, 1)), standard])[:, :width]
+    columns = np.zeros((log.n_rounds, log.n_actions, width))
+    columns[np.arange(log.n_rounds), log.action] = x
+    return columns.reshape(log.n_rounds, -1)
+
+
+def fitted_by_sklearn(columns, target, penalties):
     """A penalty for each column is one penalty of columns that are divided by its root."""
-    model = Ridge(alpha=penalty * len(pairs), fit_intercept=False)
-    return model.fit(pairs / np.sqrt(relative), target).coef_ / np.sqrt(relative)
+    root = np.sqrt(penalties)
+    model = Ridge(alpha=1, fit_intercept=False, solver="svd").fit(columns / root, target)
+    return model.coef_ / root
 
 
-def test_the_regression_is_that_of_explicit_products_at_the_best_penalty():
-    log = made(seed=3)
+def with_own_effects(log, size, seed=0):
+    """The log with rewards that features of the items do not explain."""
+    own = size * np.random.default_rng(seed).normal(size=(log.n_actions, 4))
+    x = np.hstack([np.ones((log.n_rounds, 1)), log.context])
+    return with_columns(log, reward=log.reward + (x * own[log.action]).sum(axis=1))
+
+
+def columns_and_penalties(log, width):
+    """Columns of a regression, and their penalties on n rounds, at 0.01 and 20."""
+    relative = np.ones((4, 3))
+    relative[:, 0] = ridge.CONTEXT_PENALTY
+    own = own_columns(log, width)
+    of_own = np.full(own.shape[1], 20.0)
+    return np.hstack([explicit(log), own]), lambda n: np.append(0.01 * n * relative, of_own)
+
+
+def unseen_error(log, target, width):
+    """The error of predictions of folds that a fit has not seen."""
+    columns, penalties = columns_and_penalties(log, width)
+    fold, error = log.units.folds(5, 0), 0.0
+    for k in range(5):
+        some = fold != k
+        found = fitted_by_sklearn(columns[some], target[some], penalties(some.sum()))
+        error += np.square(target[~some] - columns[~some] @ found).sum()
+    return error
+
+
+@pytest.fixture
+def one_penalty(monkeypatch):
+    monkeypatch.setattr(ridge, "PENALTIES", np.array([0.01]))
+    monkeypatch.setattr(ridge, "OWN_PENALTIES", (20.0,))
+
+
+@pytest.mark.parametrize(("size", "width"), [(0.0, 1), (1.0, 4)])
+def test_the_regression_is_that_of_explicit_columns(size, width, one_penalty):
+    log = with_own_effects(made(600, 12, seed=3), size)
     target = (log.reward - log.reward.mean()) / log.reward.std()
-    pairs, relative = explicit(log), np.ones((4, 3))
-    relative[:, 0] = products._CONTEXT_PENALTY
-    fold = log.units.folds(5, 0)
-    errors = [
-        sum(
-            np.square(
-                target[fold == k]
-                - pairs[fold == k]
-                @ fitted_by_sklearn(pairs[fold != k], target[fold != k], penalty, relative.ravel())
-            ).sum()
-            for k in range(5)
-        )
-        for penalty in products._PENALTIES
-    ]
-    best = products._PENALTIES[np.argmin(errors)]
-    expected = fitted_by_sklearn(pairs, target, best, relative.ravel())
-    found = ridge(log, Products.of(log), target)
-    np.testing.assert_allclose(found.ravel(), expected, atol=1e-5)
+    shown = Shown.of(log, Products.of(log))
+    found = ridge.ridge(log, Products.of(log), shown, target)
+    errors = {each: unseen_error(log, target, each) for each in (0, 1, 4)}
+    assert min(errors, key=errors.get) == width
+    columns, penalties = columns_and_penalties(log, width)
+    expected = fitted_by_sklearn(columns, target, penalties(600))
+    np.testing.assert_allclose(found.of_features.ravel(), expected[:12], atol=1e-6)
+    item_of = np.empty(12, int)
+    item_of[shown.number] = log.action
+    found_own = found.own[np.argsort(item_of)]
+    np.testing.assert_allclose(found_own[:, :width].ravel(), expected[12:], atol=1e-6)
+    assert not found_own[:, width:].any()
+
+
+def test_the_penalty_is_the_one_of_the_smallest_error(monkeypatch):
+    log, errors = made(seed=3), []
+    target = (log.reward - log.reward.mean()) / log.reward.std()
+    shown = Shown.of(log, Products.of(log))
+    seen, error = [], ridge._Sums.error
+    monkeypatch.setattr(ridge._Sums, "error", lambda *given: seen.append(error(*given)) or seen[-1])
+    monkeypatch.setattr(ridge, "OWN_PENALTIES", ())
+    for penalty in PENALTIES:
+        with monkeypatch.context() as patch:
+            patch.setattr(ridge, "PENALTIES", np.array([penalty]))
+            seen.clear()
+            at_penalty = ridge.ridge(log, Products.of(log), shown, target)
+        errors.append((sum(seen), at_penalty))
+    found = ridge.ridge(log, Products.of(log), shown, target)
+    best = min(errors, key=lambda each: each[0])[1]
+    np.testing.assert_array_equal(found.of_features, best.of_features)
+
+
+def test_a_score_has_a_factor_of_its_own(one_penalty, monkeypatch):
+    monkeypatch.setattr(ridge, "OWN_PENALTIES", ())
+    log = made(500, seed=3)
+    rng = np.random.default_rng(0)
+    shown = Shown.of(log, Products.of(log))
+    score = Vectors(rng.normal(size=(4, 3)), rng.normal(size=(5, 4)))
+    of_items = score.of(shown.encoded, np.arange(5))
+    x = Products.of(log).context(log.context)
+    given = np.einsum("nd,nd->n", x, of_items[shown.number])
+    target = log.reward + 0.5 * given
+    found = ridge.ridge(log, Products.of(log), shown, target, score)
+    columns, penalties = columns_and_penalties(log, 0)
+    penalties = np.append(penalties(500), 0.01 * ridge.CONTEXT_PENALTY * np.square(given).sum())
+    expected = fitted_by_sklearn(np.column_stack([columns, given]), target, penalties)
+    of_features = expected[:12].reshape(4, 3) + expected[12] * score.of_features
+    np.testing.assert_allclose(found.of_features, of_features, atol=1e-6)
+    np.testing.assert_allclose(found.own, expected[12] * score.own, atol=1e-6)
+    assert expected[12] == pytest.approx(0.5, abs=0.1)
+
+
+def test_rounds_have_weights(one_penalty):
+    """A weight of two is a round that stands there twice, by the same user."""
+    log = with_own_effects(made(300, seed=3), 1.0)
+    weight = np.where(np.arange(300) % 2, 2.0, 1.0)
+    twice = np.repeat(np.arange(300), weight.astype(int))
+    repeated = with_columns(log, user_id=np.arange(300))[twice]
+    products_ = Products.of(log)
+    found, expected = (
+        ridge.ridge(each, products_, Shown.of(each, products_), each.reward, weight=weights)
+        for each, weights in ((log, weight / 1.5), (repeated, np.full(450, 1 / 1.5)))
+    )
+    np.testing.assert_allclose(found.own, expected.own, rtol=0.5, atol=0.05)
+
+
+def test_logged_items_are_predicted_as_in_the_table():
+    log = made(seed=3)
     learner = opl.BilinearLearner().fit(log)
     q_hat = learner.predict_reward(log.context, log.action_context)
     rows = np.arange(log.n_rounds), log.action
+    np.testing.assert_allclose(q_hat[rows], learner.predicted(log), atol=1e-9)
+
+
+# ---- items themselves
+
+
+def test_an_item_is_known_by_more_than_its_features_and_a_new_one_by_these():
+    log = with_own_effects(made(6_000, 12, seed=5), 1.0)
+    learner = opl.BilinearLearner(lean=0).fit(log)
+    x = np.hstack([np.ones((log.n_rounds, 1)), log.context])
+    own = np.random.default_rng(0).normal(size=(12, 4))
+    truth = np.outer(log.context[:, 0], log.action_context[:, 0]) + x @ own.T
+    q_hat = learner.predict_reward(log.context, log.action_context)
+    assert np.abs(centred(q_hat - truth)).mean() < 0.1
+    scores = learner.policy_.scores(log.context, log.action_context)
+    np.testing.assert_allclose(centred(scores), centred(q_hat) / learner.spread_, atol=1e-4)
+    assert isinstance(learner.policy_.towers.action_tower, KnownItems)
+    few = log.action_context[[7, 2]]
     np.testing.assert_allclose(
-        q_hat[rows], log.reward.mean() + log.reward.std() * pairs @ expected, atol=1e-4
+        learner.predict_reward(log.context, few), q_hat[:, [7, 2]], rtol=1e-9
     )
+    moved = log.action_context + 1e-3
+    new = learner.predict_reward(log.context, moved)
+    assert np.abs(centred(new - truth)).mean() > 5 * np.abs(centred(q_hat - truth)).mean()
+
+
+def test_items_of_the_same_features_are_one():
+    """A log of 400 rounds in which two items look alike, and neither is explained by features."""
+    items = np.random.default_rng(1).normal(size=(6, 2))
+    items[3] = items[1]
+    log = with_own_effects(made(3_000, items=items), 1.0)
+    q_hat = opl.BilinearLearner().fit(log).predict_reward(log.context, log.action_context)
+    np.testing.assert_array_equal(q_hat[:, 1], q_hat[:, 3])
+    assert np.abs(q_hat[:, 1] - q_hat[:, 2]).mean() > 0.1
+
+
+def knowing_log(sign):
+    """Rare rewards, by a logging policy that knows of items what features do not say; and q."""
+    rng, n, n_items = np.random.default_rng(0), 8_000, 200
+    context, items = rng.normal(size=(n, 3)), rng.normal(size=(n_items, 2))
+    logits = context @ rng.normal(size=(n_items, 3)).T
+    pi_0 = np.exp(logits / 4) / np.exp(logits / 4).sum(axis=1, keepdims=True)
+    action = (pi_0.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    q = 0.01 * np.exp(sign * logits / 2)
+    reward = (rng.random(n) < q[np.arange(n), action]).astype(float)
+    return opl.BanditFeedback(context, action, reward, pi_0[np.arange(n), action], items), q
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_the_logging_policy_knew_is_used_as_far_as_rewards_bear_it_out(sign):
+    log, q = knowing_log(sign)
+    untold = with_columns(log, pscore=np.full(log.n_rounds, 1 / 200))
+    told, alone = (
+        opl.BilinearLearner(lean=0).fit(each).policy_.greedy(log.context, log.action_context)
+        for each in (log, untold)
+    )
+    rows = np.arange(log.n_rounds)
+    assert q[rows, told].mean() > 1.2 * q[rows, alone].mean()
 
 
 def test_a_bilinear_reward_is_found():
@@ -106,11 +258,9 @@ def test_a_bilinear_reward_is_found():
 
 @pytest.mark.parametrize("n_cheap", [800, 5])
 def test_users_stay_in_one_fold(n_cheap, monkeypatch):
-    monkeypatch.setattr(products, "_CHEAP_PRODUCTS", n_cheap)
-    masks, moments = [], products._moments
-    monkeypatch.setattr(
-        products, "_moments", lambda *given: masks.append(given[-1]) or moments(*given)
-    )
+    monkeypatch.setattr(ridge, "_CHEAP_PRODUCTS", n_cheap)
+    masks, sums = [], ridge._sums
+    monkeypatch.setattr(ridge, "_sums", lambda *given: masks.append(given[-1]) or sums(*given))
     user = np.random.default_rng(0).integers(0, 30, 400)
     opl.BilinearLearner().fit(made(user_id=user))
     assert len(masks) == (5 if n_cheap == 800 else 2)
@@ -174,22 +324,6 @@ def test_near_logging_tilts_the_logging_model(lean, shown_by_softmax, of_softmax
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_without_a_lean_the_logging_policy_is_not_learned(
-    shown_by_softmax, of_softmax, monkeypatch
-):
-    log, _ = shown_by_softmax
-    monkeypatch.setattr("opl_lib.learning.bilinear.logging_model", None)
-    plain = opl.BilinearLearner(lean=0).fit(log)
-    given = log.context, log.action_context
-    assert plain.policies_.keys() == {""}
-    np.testing.assert_array_equal(
-        plain.policy_.scores(*given), of_softmax.near_logging(0, 0).scores(*given)
-    )
-    np.testing.assert_array_equal(plain.predict_reward(*given), of_softmax.predict_reward(*given))
-    with pytest.raises(ValueError, match=r"lean is 0.3, but .* fit it with a lean above 0"):
-        plain.near_logging(0.3)
-
-
 def test_chunks_give_the_same_model(small_chunks, shown_by_softmax):
     log = shown_by_softmax[0][:200]
     learner = opl.BilinearLearner().fit(log)
@@ -206,9 +340,8 @@ def test_chunks_give_the_same_model(small_chunks, shown_by_softmax):
 def test_uniform_logging_of_many_items_is_told_by_a_relative_error():
     rng = np.random.default_rng(0)
     log = made(20, items=rng.normal(size=(1_000, 1)), pscore=np.full(20, 1e-3))
-    assert not logging_model(log, Products.of(log)).any()
-    off = with_columns(log, pscore=np.full(20, 1e-3 * (1 + 5e-6)))
-    assert logging_model(off, Products.of(off)).any()
+    model = logging_model(log, Products.of(log), Shown.of(log, Products.of(log)))
+    assert not model.of_features.any() and not model.own.any()
 
 
 def test_policies_go_from_greedy_to_near_the_logging_policy(shown_by_softmax, of_softmax):

@@ -261,12 +261,12 @@ def test_early_stopping_and_watch_take_the_default_learner():
 def test_the_towers_are_those_of_mlp_with_a_linear_layer_beside(fitted, tmp_path):
     towers = fitted.policy_.towers
     settings = towers.mlp_settings
-    assert settings["dim_linear"] == 2 and settings["hidden"] == [20]
+    assert settings["dim_linear"] == 4 and settings["hidden"] == [20]
     made = opl.TwoTower.mlp(**settings, random_state=0)
     assert repr(made) == repr(towers)
     made.load_state_dict(towers.state_dict())
     for layer in (made.context_tower, made.action_tower):
-        assert layer(torch.zeros(4, layer[0].in_features)).shape == (4, 2 + 5)
+        assert layer(torch.zeros(4, layer[0].in_features)).shape == (4, 4 + 5)
 
 
 def test_a_saved_policy_is_the_same(fitted, log, tmp_path):

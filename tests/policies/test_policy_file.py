@@ -26,16 +26,26 @@ def made(seed=0, **settings):
     return opl.TwoTowerPolicy(opl.TwoTower.mlp(**SETTINGS | settings, random_state=seed), 0.5)
 
 
-@pytest.fixture(scope="module", params=[0, 5], ids=["layers alone", "a linear layer beside"])
+LAYERS = {
+    "layers alone": {},
+    "a linear layer beside": {"dim_linear": 5},
+    "known items": {"n_known": 2},
+    "known items, a linear layer beside": {"dim_linear": 5, "n_known": 2},
+}
+
+
+@pytest.fixture(scope="module", params=LAYERS.values(), ids=LAYERS)
 def whole(tmp_path_factory, request):
     """The bytes of a file as `save` writes it."""
     path = tmp_path_factory.mktemp("whole") / "policy.pt"
-    made(dim_linear=request.param).save(path)
+    made(**request.param).save(path)
     return path.read_bytes()
 
 
 def made_of(whole):
-    return made(dim_linear=read(whole)["mlp"].get("dim_linear", 0))
+    return made(
+        **{name: n for name, n in read(whole)["mlp"].items() if name in ("dim_linear", "n_known")}
+    )
 
 
 def read(content):
@@ -289,8 +299,14 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(value, whole, 
         opl.TwoTowerPolicy(policy.towers)
 
 
-def test_a_linear_layer_beside_is_loaded_by_its_settings(tmp_path):
-    policy = made(dim_linear=3)
+@pytest.mark.parametrize("settings", LAYERS.values(), ids=LAYERS)
+def test_layers_and_known_items_are_loaded_by_their_settings(settings, tmp_path):
+    policy = made(**settings)
+    if "n_known" in settings:
+        of_items = policy.towers.action_tower
+        of_items.known.copy_(torch.eye(2))
+        of_items.own.copy_(torch.arange(float(of_items.own.numel())).reshape(2, -1))
+        assert not np.array_equal(policy.scores(CONTEXT, ITEMS), made().scores(CONTEXT, ITEMS))
     policy.save(tmp_path / "policy")
     loaded = opl.TwoTowerPolicy.load(tmp_path / "policy")
     assert loaded.towers.mlp_settings == policy.towers.mlp_settings

@@ -64,10 +64,11 @@ def test_a_linear_layer_beside_comes_first_in_the_embeddings():
         policy.scores(np.zeros((4, 2)), np.zeros((6, 2)))
 
 
-@pytest.mark.parametrize("dim_linear", [-1, 0.5, True, None, "2"])
-def test_the_width_of_a_linear_layer_beside_is_a_count(dim_linear):
-    with pytest.raises(ValueError, match="dim_linear must be an integer of at least 0; got"):
-        opl.TwoTower.mlp(3, 2, dim_linear=dim_linear)
+@pytest.mark.parametrize("name", ["dim_linear", "n_known"])
+@pytest.mark.parametrize("number", [-1, 0.5, True, None, "2"])
+def test_widths_beside_layers_are_counts(name, number):
+    with pytest.raises(ValueError, match=f"{name} must be an integer of at least 0; got"):
+        opl.TwoTower.mlp(3, 2, **{name: number})
 
 
 def test_towers_with_a_linear_layer_beside_learn(small_log):

@@ -3,6 +3,7 @@
 import pickle
 import re
 import time
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -323,6 +324,7 @@ def quick(monkeypatch):
 
 
 def test_what_is_left_out_is_said(quick, monkeypatch, small_log):
+    monkeypatch.setattr(kinds, "_MIN_CLICKS", 50)
     found, left_out = kinds.default_candidates(small_log)
     assert [*found] == ["bilinear", "constant item", "value"]
     assert left_out == {
@@ -398,7 +400,35 @@ def test_what_the_budget_has_no_time_for_is_left_out(log):
     assert learn(log, candidates, budget=1e9).left_out == {}
 
 
-def test_towers_are_tried_no_longer_than_the_budget_has_time_for_their_folds(small_log):
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        (0.1, "200 rounds with a reward are fewer than 1,000, of which they would learn nothing"),
+        (0.9, "200 rounds without a reward are fewer than 1,000"),
+        (0.5, "beside the bilinear regression they gained nothing that is clear"),
+    ],
+)
+def test_of_few_clicks_towers_are_not_tried(share, message, quick):
+    rng = np.random.default_rng(0)
+    reward = (np.arange(2_000) < 2_000 * share).astype(float)
+    log = opl.BanditFeedback(
+        rng.normal(size=(2_000, 2)),
+        rng.integers(0, 3, 2_000),
+        reward,
+        np.full(2_000, 1 / 3),
+        np.eye(3),
+    )
+    _, left_out = kinds.default_candidates(log)
+    assert left_out["towers"].startswith(message)
+    weighed = replace(log, reward=2.5 * reward)
+    _, left_out = kinds.default_candidates(weighed)
+    assert left_out["towers"] == "beside the bilinear regression they gained nothing that is clear"
+
+
+def test_towers_are_tried_no_longer_than_the_budget_has_time_for_their_folds(
+    small_log, monkeypatch
+):
+    monkeypatch.setattr(kinds, "_MIN_CLICKS", 50)
     start = time.perf_counter()
     found, left_out = kinds.default_candidates(small_log, end=start)
     assert "towers" not in found
