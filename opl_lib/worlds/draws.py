@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..answers import action_probabilities
@@ -12,8 +14,8 @@ from ..protocols import PolicyLike
 
 def draw_items(
     policy: PolicyLike,
-    context: np.ndarray,
-    action_context: np.ndarray,
+    context: Any,
+    action_context: Any,
     uniforms: np.ndarray,
     eligible: Eligible | None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +24,7 @@ def draw_items(
     for rows in row_chunks(len(context), len(action_context)):
         pi = action_probabilities(
             policy,
-            context[rows],
+            some(context, rows),
             action_context,
             rows.start,
             len(context),
@@ -31,6 +33,11 @@ def draw_items(
         item[rows] = _inverse_cdf(pi, uniforms[rows])
         pscore[rows] = pi[np.arange(len(pi)), item[rows]]
     return item, pscore
+
+
+def some(context: Any, rows: slice) -> Any:
+    """Some rows of an array, or of a data frame."""
+    return context.iloc[rows] if hasattr(context, "iloc") else context[rows]
 
 
 def _inverse_cdf(pi: np.ndarray, uniforms: np.ndarray) -> np.ndarray:

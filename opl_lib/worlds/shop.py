@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..checks import check_seed, plain_arithmetic
+from ..checks import check_number, check_seed, plain_arithmetic
 from ..logs.eligible import Eligible
 from ..logs.feedback import BanditFeedback
 from ..protocols import PolicyLike
@@ -15,6 +15,7 @@ from .asked import check_count
 from .references import references
 from .shop_settings import Settings
 from .shop_state import Shop, ShopLog
+from .shop_tables import DAY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +78,9 @@ class ShopWorld(Settings):
     --------
     >>> import opl_lib as opl
     >>> shop = opl.ShopWorld(n_items=40, n_users=300, n_eval_pages=200, random_state=0)
-    >>> shop.sample(3000, random_state=1)
-    BanditFeedback(3,000 rounds, 40 items, mean reward 0.0133,
-                   12 context features, 20 item features, position, user_id, timestamp, eligible)
+    >>> log = shop.sample(3000, random_state=1)
+    >>> log.n_rounds, log.n_actions, len(log.units), log.columns.context_features[:3]
+    (3000, 40, 191, ['country: missing', 'country = AT', 'country = CH'])
     >>> clicks, items = shop.frames(3000, random_state=1)
     >>> clicks.loc[0, ["country", "device", "item_id"]].tolist()
     ['FR', 'phone', 'i21']
@@ -130,22 +131,25 @@ class ShopWorld(Settings):
         Returns
         -------
         BanditFeedback
-            In the order of time, with `position`, `user_id`, `timestamp` and `eligible`: what was
-            on offer, and not above on the same page. Given these sets, `pscore` is the probability
-            of what was shown.
+            In the order of time, with `position`, `user_id`, `timestamp`, `columns` and `eligible`:
+            what was on offer, and not above on the same page. Given these sets, `pscore` is the
+            probability of what was shown.
         """
-        log = self._log(n_rounds, random_state)
-        return BanditFeedback(
-            context=log.context,
-            action=log.shown.item,
-            reward=log.reward,
-            pscore=log.shown.pscore,
-            action_context=self.action_context,
-            position=log.pages.slot,
-            user_id=self._shop.users["user_id"].to_numpy()[log.pages.user],
-            timestamp=log.pages.timestamp,
-            eligible=log.shown.eligible,
+        drawn = self._log(n_rounds, random_state)
+        log = BanditFeedback.from_dataframe(
+            self._shop.clicks(drawn),
+            action="item_id",
+            reward="click",
+            pscore="propensity",
+            items=self._shop.items,
+            position="slot",
+            user_id="user_id",
+            timestamp="time",
+            eligible=drawn.shown.eligible,
+            columns=self._shop.columns,
         )
+        assert isinstance(log, BanditFeedback)
+        return log
 
     @plain_arithmetic
     def frames(
@@ -167,19 +171,10 @@ class ShopWorld(Settings):
             ``item_id``, ``category``, ``brand``, ``price``, ``on_offer_from``, ``on_offer_until``:
             the first day without the item, missing where that is after the log.
         """
-        log, items = self._log(n_rounds, random_state), self._shop.items
-        clicks = self._shop.users.iloc[log.pages.user].reset_index(drop=True)
-        clicks.insert(0, "time", log.pages.timestamp)
-        clicks.insert(1, "page_id", log.pages.page)
-        clicks.insert(2, "slot", log.pages.slot)
-        clicks["item_id"] = items["item_id"].to_numpy()[log.shown.item]
-        clicks["propensity"] = log.shown.pscore
-        clicks["click"] = log.reward
-        clicks["clicked_at"] = log.clicked_at
-        return clicks, items.copy()
+        return self._shop.clicks(self._log(n_rounds, random_state)), self._shop.items.copy()
 
     @plain_arithmetic
-    def policy_value(self, policy: PolicyLike) -> float:
+    def policy_value(self, policy: PolicyLike, from_day: float = 0) -> float:
         """The true value of a policy in one slot: clicks a slot, on the pages of evaluation.
 
         The slots above are filled by the logging policy, as in the log; so this is what estimators
@@ -188,14 +183,31 @@ class ShopWorld(Settings):
         Parameters
         ----------
         policy : policy
-            Is asked among what can be shown, by ``eligible=`` if it takes that.
+            Is asked among what can be shown, by ``eligible=`` if it takes that. One with `columns`
+            is asked with tables as `frames` returns them, any other with the features of `sample`.
+        from_day : float in [0, days)
+            Only pages that are opened so many days after the log begins, or later: where tastes
+            drift, what a policy is worth there is another number.
 
         Returns
         -------
         float in [0, 1]
+
+        Raises
+        ------
+        ValueError
+            If no page of evaluation is opened from that day on, or the tables lack a column of
+            the policy's.
         """
-        total = sum((pi * q).sum() for pi, q, _ in self._shop.shown_by(policy))
-        return float(total / len(self.eval_context))
+        check_number("from_day", from_day, least=0)
+        later = self._shop.pages.second >= from_day * DAY
+        if not later.any():
+            raise ValueError(
+                f"from_day={from_day:g} leaves no page of evaluation: take one below "
+                f"{self._shop.pages.second.max() / DAY:.3g}, or a shop of more n_eval_pages."
+            )
+        values = [(pi * q).sum(axis=1) for pi, q, _ in self._shop.shown_by(policy)]
+        return float(np.concatenate(values)[later].mean())
 
     @plain_arithmetic
     def page_value(self, policy: PolicyLike) -> float:
@@ -204,7 +216,7 @@ class ShopWorld(Settings):
         Parameters
         ----------
         policy : policy
-            As in `policy_value`.
+            Is asked as in `policy_value`.
 
         Returns
         -------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..logs.eligible import Eligible, joined
 from ..protocols import PolicyLike
-from .draws import draw_items
+from .draws import draw_items, some
 from .shop_demand import Demand
 from .shop_tables import DAY, OPENING
 
@@ -85,8 +86,8 @@ class Shown:
         policy: PolicyLike,
         pages: Pages,
         on_offer: Eligible,
-        context: np.ndarray,
-        action_context: np.ndarray,
+        context: Any,
+        action_context: Any,
         rng: np.random.Generator,
     ) -> Shown:
         """Let a policy fill pages from the top, and no page twice with the same item."""
@@ -99,7 +100,7 @@ class Shown:
             sets.append(on_offer)
             uniforms = rng.random(len(on_offer))
             item[rows], pscore[rows] = draw_items(
-                policy, context[rows], action_context, uniforms, on_offer
+                policy, some(context, rows), action_context, uniforms, on_offer
             )
         order = np.arange(n_rows).reshape(pages.slots, -1).T.ravel()
         return cls(item, pscore, joined(sets)[order])

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..answers import action_probabilities
 from ..arrays import read_only, row_chunks
+from ..logs.columns import Columns
 from ..logs.eligible import Eligible
 from ..protocols import PolicyLike, for_items
+from .draws import some
 from .shop_demand import Demand, click_rate_met
 from .shop_logging import ShopPolicy
 from .shop_pages import Pages, Shown
-from .shop_tables import DAY, OF_ITEMS, OF_USERS, OPENING, features, least_on_offer, with_missing
+from .shop_tables import DAY, OF_ITEMS, OF_USERS, OPENING, least_on_offer, with_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,13 +34,16 @@ class Shop:
     demand : Demand
     users, items : data frames
         What the shop knows of users and items.
-    of_users, of_items : arrays of shape (n_users, k) and (n_items, m)
-        Features made of these tables.
+    columns : Columns
+        What features it makes of slots, users and items.
+    of_items : array of shape (n_items, dim_action_context)
     logging : ShopPolicy
     pages : Pages
         Those of evaluation.
+    visits : data frame of n_rows rows
+        What is known of their slots and users.
     context : array of shape (n_rows, dim_context)
-        Features of their rows.
+        Features of them.
     on_offer : Eligible
         What was on offer on these pages, one a page.
     eligible : Eligible
@@ -48,10 +53,11 @@ class Shop:
     demand: Demand
     users: pd.DataFrame
     items: pd.DataFrame
-    of_users: np.ndarray
+    columns: Columns
     of_items: np.ndarray
     logging: ShopPolicy
     pages: Pages
+    visits: pd.DataFrame
     context: np.ndarray
     on_offer: Eligible
     eligible: Eligible
@@ -68,9 +74,11 @@ class Shop:
             )
         users = with_missing(demand.users, ["country", "age"], settings.missing, rng)
         items = with_missing(demand.items, ["brand"], settings.missing, rng)
-        of_users, of_items = features(users, OF_USERS), read_only(features(items, OF_ITEMS))
+        columns = fitted(users, items, settings.slots)
+        of_items = read_only(columns.encode_items(items))
         pages = Pages.draw(demand, settings.n_eval_pages, settings.slots, rng)
-        context = read_only(features_of_rows(of_users, pages))
+        visits = visits_of(users, pages.user, pages.slot)
+        context = read_only(columns.encode_context(visits))
         on_offer = pages.on_offer(demand)
         logging = ShopPolicy.of(
             demand,
@@ -87,10 +95,11 @@ class Shop:
             demand,
             users,
             items,
-            of_users,
+            columns,
             of_items,
             logging,
             pages,
+            visits,
             context,
             on_offer,
             shown.eligible,
@@ -98,24 +107,43 @@ class Shop:
 
     def shown_by(self, policy: PolicyLike) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """What a policy shows, earns and might show in the rows of evaluation, some at a time."""
-        policy, n_rows = for_items(policy, self.of_items), len(self.context)
+        context, items = self.seen_by(policy)
+        policy, n_rows = for_items(policy, items), len(self.context)
         for rows in row_chunks(n_rows, len(self.of_items)):
             mask = self.eligible.mask(rows)
-            pi = action_probabilities(
-                policy, self.context[rows], self.of_items, rows.start, n_rows, mask
-            )
+            pi = action_probabilities(policy, some(context, rows), items, rows.start, n_rows, mask)
             yield pi, self.demand.click_probability(*(a[rows] for a in self.pages.asked)), mask
 
     def earned_on_pages(self, policy: PolicyLike, rng: np.random.Generator) -> float:
         """Clicks a slot on the pages of evaluation, all of them filled by a policy."""
-        policy = for_items(policy, self.of_items)
-        shown = Shown.of(policy, self.pages, self.on_offer, self.context, self.of_items, rng)
+        context, items = self.seen_by(policy)
+        policy = for_items(policy, items)
+        shown = Shown.of(policy, self.pages, self.on_offer, context, items, rng)
         return float(self.demand.click_probability(*self.pages.asked, shown.item).mean())
+
+    def seen_by(self, policy: PolicyLike) -> tuple[Any, Any]:
+        """Contexts and items: the tables, of which a policy with columns makes its own features."""
+        columns = getattr(policy, "columns", None)
+        if columns is None:
+            return self.context, self.of_items
+        return self.visits, self.items if columns.items else self.of_items
+
+    def clicks(self, log: ShopLog) -> pd.DataFrame:
+        """The rows of a log as a table."""
+        clicks = self.users.iloc[log.pages.user].reset_index(drop=True)
+        clicks.insert(0, "time", log.pages.timestamp)
+        clicks.insert(1, "page_id", log.pages.page)
+        clicks.insert(2, "slot", log.pages.slot)
+        clicks["item_id"] = self.items["item_id"].to_numpy()[log.shown.item]
+        clicks["propensity"] = log.shown.pscore
+        clicks["click"] = log.reward
+        clicks["clicked_at"] = log.clicked_at
+        return clicks
 
     def log(self, n_rounds: int, delay: float, rng: np.random.Generator) -> ShopLog:
         """Draw the rows of a log."""
         pages = Pages.draw(self.demand, -(-n_rounds // self.pages.slots), self.pages.slots, rng)
-        context = features_of_rows(self.of_users, pages)
+        context = self.columns.encode_context(visits_of(self.users, pages.user, pages.slot))
         on_offer = pages.on_offer(self.demand)
         shown = Shown.of(self.logging, pages, on_offer, context, self.of_items, rng)
         clicked = rng.random(len(context)) < self.demand.click_probability(*pages.asked, shown.item)
@@ -123,24 +151,31 @@ class Shop:
         clicked &= second < self.demand.days * DAY
         at = np.where(clicked, OPENING + second.astype("m8[s]"), np.datetime64("NaT", "s"))
         rows = slice(n_rounds)
-        return ShopLog(pages[rows], context[rows], shown[rows], clicked[rows].astype(int), at[rows])
+        return ShopLog(pages[rows], shown[rows], clicked[rows].astype(int), at[rows])
 
 
 @dataclass(frozen=True, eq=False)
 class ShopLog:
-    """The rows of a log: pages, features, what was shown, what is known to be clicked, and when."""
+    """The rows of a log: pages, what was shown, what is known to be clicked, and when."""
 
     pages: Pages
-    context: np.ndarray
     shown: Shown
     reward: np.ndarray
     clicked_at: np.ndarray
 
 
-def features_of_rows(of_users: np.ndarray, pages: Pages) -> np.ndarray:
-    """Those of users, and the slot in standard deviations if there are several."""
-    context = of_users[pages.user]
-    if pages.slots == 1:
-        return context
-    places = np.arange(pages.slots)
-    return np.column_stack([context, (pages.slot - places.mean()) / places.std()])
+def visits_of(users: pd.DataFrame, user: np.ndarray, slot: np.ndarray) -> pd.DataFrame:
+    """What is known of some users, each with a slot."""
+    return users.iloc[user].reset_index(drop=True).assign(slot=slot)
+
+
+def fitted(users: pd.DataFrame, items: pd.DataFrame, slots: int) -> Columns:
+    """The columns of all users, each in every slot, and of items; of one slot there is none."""
+    user, slot = np.divmod(np.arange(len(users) * slots), slots)
+    return Columns.fit(
+        visits_of(users, user, slot),
+        context=[*OF_USERS, "slot"] if slots > 1 else OF_USERS,
+        items=items,
+        item_id="item_id",
+        item_features=OF_ITEMS,
+    )

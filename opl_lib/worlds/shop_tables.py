@@ -1,4 +1,4 @@
-"""The tables of a `ShopWorld`: what is known of users and items, and what features it makes."""
+"""The tables of a `ShopWorld`: what is known of users and items."""
 
 from __future__ import annotations
 
@@ -61,21 +61,13 @@ def least_on_offer(items: pd.DataFrame, days: int) -> int:
 def with_missing(
     table: pd.DataFrame, columns: Sequence[str], missing: float, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """The table with this share of the values of some columns lost."""
+    """The table with this share of the values of some columns lost, but not that of row 0."""
     table = table.copy()
     for name in columns:
         lost = rng.random(len(table)) < missing
+        lost[0] = False  # of a column without a value, nothing could be learned
         table[name] = table[name].mask(lost, np.nan if table[name].dtype.kind == "f" else None)
     return table
-
-
-def features(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """One column for each value of text; numbers standardised; one for what is missing."""
-    text = [name for name in columns if table[name].dtype.kind != "f"]
-    numeric = [table[name] for name in columns if name not in text]
-    made = [one_hot(table, text, [column.fillna(column.mean()).fillna(0) for column in numeric])]
-    made += [table[name].isna().to_numpy()[:, None] for name in columns if table[name].isna().any()]
-    return np.hstack(made).astype(float)
 
 
 def one_hot(table: pd.DataFrame, text: Sequence[str], numbers: Sequence[Any]) -> np.ndarray:

@@ -299,9 +299,14 @@ def _shop_calls(one):
         n_rounds=(4, count()),
         random_state=(0, optional(seed())),
     )
-    for name in ("policy_value", "page_value"):
-        likely_or_not = (Returns(likely), policy_kind())
-        yield one(f"ShopWorld.{name}", getattr(shop, name), policy=likely_or_not)
+    likely_or_not = (Returns(likely), policy_kind())
+    yield one(
+        "ShopWorld.policy_value",
+        shop.policy_value,
+        policy=likely_or_not,
+        from_day=(0, number((-0.1, 31))),
+    )
+    yield one("ShopWorld.page_value", shop.page_value, policy=likely_or_not)
     yield one("ShopWorld.reference_values", shop.reference_values)
 
 

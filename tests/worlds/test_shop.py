@@ -165,9 +165,62 @@ def test_tables_and_log_hold_the_same_rows(shop):
     assert (clicks["time"].to_numpy() == log.timestamp).all()
     assert (clicks["page_id"] == np.arange(1000) // 3).all()
     assert (clicks["clicked_at"].notna() == (clicks["click"] == 1)).all()
-    known = clicks["age"].notna()
-    age = clicks["age"][known]
-    assert abs(np.corrcoef(age, log.context[known, 8])[0, 1]) > 0.999
+    read = opl.BanditFeedback.from_dataframe(
+        clicks,
+        items=items,
+        action="item_id",
+        reward="click",
+        pscore="propensity",
+        columns=log.columns,
+    )
+    for name in ("context", "action_context", "action", "reward", "pscore", "item_ids"):
+        assert (getattr(read, name) == getattr(log, name)).all()
+
+
+def test_a_policy_with_columns_is_asked_with_the_tables(shop):
+    """Of a log that was read from the tables: its features are not those of the world."""
+    clicks, items = shop.frames(6000, random_state=4)
+    own = opl.BanditFeedback.from_dataframe(
+        clicks,
+        context=["age", "device"],
+        action="item_id",
+        reward="click",
+        pscore="propensity",
+        items=items,
+        item_id="item_id",
+        item_features=["price"],
+    )
+    towers = opl.TwoTower.mlp(own.dim_context, own.dim_action_context, random_state=0)
+    policy = opl.TwoTowerPolicy(towers, temperature=0.01, columns=own.columns)
+    inside = shop._shop
+
+    def by_hand(context, action_context, eligible=None):
+        encoded = own.columns.encode_context(inside.visits), own.columns.encode_items(items)
+        return opl.TwoTowerPolicy(towers, 0.01).predict_proba(*encoded, eligible=eligible)
+
+    for value in (shop.policy_value, shop.page_value):
+        assert not np.isclose(value(policy), value(opl.uniform()), rtol=1e-3)
+    assert np.isclose(shop.policy_value(policy), shop.policy_value(by_hand))
+    renamed = clicks.rename(columns={"age": "years"})
+    columns = opl.Columns.fit(renamed, context=["years"])
+    with pytest.raises(ValueError, match="lacks 'years'"):
+        shop.policy_value(
+            opl.TwoTowerPolicy(opl.TwoTower.mlp(2, shop.action_context.shape[1]), columns=columns)
+        )
+
+
+def test_a_value_from_a_day_on_is_that_of_the_pages_since():
+    drifting = made(drift=1.0)
+    policy = drifting.logging_policy
+    inside = drifting._shop
+    pi, q, _ = (np.concatenate(part) for part in zip(*inside.shown_by(policy), strict=True))
+    later = inside.pages.second >= 7.5 * 86400
+    expected = (pi * q).sum(axis=1)[later].mean()
+    assert 0 < later.sum() < len(later)
+    assert np.isclose(drifting.policy_value(policy, from_day=7.5), expected)
+    assert np.isclose(drifting.policy_value(policy, 0), drifting.policy_value(policy))
+    with pytest.raises(ValueError, match="from_day=10 leaves no page of evaluation: take one"):
+        drifting.policy_value(policy, from_day=10)
 
 
 def test_columns_are_text_dates_and_numbers_of_other_scales(shop):
@@ -229,7 +282,9 @@ def test_hidden_taste_makes_rows_of_a_user_alike():
     left = []
     for share in (0.0, 1.0):
         world = made(hidden_taste=share, missing=0.0)
-        tastes, features = world._shop.demand.tastes, world._shop.of_users
+        inside = world._shop
+        users, tastes = inside.users.assign(slot=0), inside.demand.tastes
+        features = inside.columns.encode_context(users)
         features = np.column_stack([np.ones(len(features)), features])
         residual = tastes - features @ np.linalg.lstsq(features, tastes, rcond=None)[0]
         left.append((residual**2).mean() / tastes.var())
@@ -292,6 +347,11 @@ def test_users_return_and_one_slot_needs_no_column(log):
     assert log.units.name == "user" and len(log.units) <= 300
     one = made(slots=1).sample(100, random_state=0)
     assert one.dim_context == log.dim_context - 1 and (one.position == 0).all()
+
+
+def test_of_two_users_one_is_known_where_nearly_all_is_missing():
+    bare = opl.ShopWorld(n_items=5, n_users=2, missing=0.9, n_eval_pages=1, random_state=0)
+    assert bare.sample(50, random_state=0).n_rounds == 50
 
 
 # ---- seeds
