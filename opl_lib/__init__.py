@@ -17,6 +17,7 @@ from .logs.columns import Columns
 from .logs.eligible import Eligible
 from .logs.feedback import BanditFeedback
 from .logs.open_bandit import load_open_bandit
+from .logs.pages import without_above
 from .logs.propensities import estimate_propensities
 from .logs.propensity_estimate import PropensityEstimate
 from .logs.report import LogReport
@@ -116,6 +117,7 @@ __all__ = [
     "stale_greedy",
     "uniform",
     "with_clusters",
+    "without_above",
     "zipf",
     *_objectives,
 ]

@@ -9,15 +9,15 @@ import numpy as np
 from ..protocols import PolicyLike
 from .balance import feature_balance
 from .known_columns import name_features
+from .parted import Parted
 from .report import LogReport, log_report
-from .rounds import Rounds
 from .support import SupportReport, support_report
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Examined(Rounds):
+class Examined(Parted):
     """The part of `BanditFeedback` that asks whether a log can be trusted, and about what."""
 
     def support_report(self, policy: PolicyLike | np.ndarray) -> SupportReport:

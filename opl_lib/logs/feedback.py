@@ -10,8 +10,10 @@ import numpy as np
 
 from . import readers
 from .columns import Columns
+from .eligible import Eligible
 from .examined import Examined
 from .known_columns import fitted_columns, log_parts
+from .pages import without_above
 from .rounds import OPTIONAL
 from .units import mean
 from .without_propensities import LogWithoutPropensities
@@ -39,11 +41,11 @@ class BanditFeedback(Examined):
     action_context : array of shape (n_actions, dim_action_context)
         Features of every item that can be shown, the ones never logged included.
     position : integer array of shape (n_rounds,), optional
-        The slot, from 0. Learning and evaluation take all rounds alike: for those of one slot, pass
-        ``log[log.position == 0]``.
+        The slot, from 0. Learning and evaluation take all rounds alike: make the slot a column of
+        the context, too, or take those of one slot, ``log[log.position == 0]``.
     user_id : array of shape (n_rounds,), optional
-        Users, sessions or queries: whatever comes back. Splits and folds keep the rounds of one
-        together, and errors allow for their likeness. Integers or text; floats below 2**53.
+        Users, sessions, pages or queries: whatever comes back. Splits and folds keep the rounds of
+        one together, and errors allow for their likeness. Integers or text; floats below 2**53.
     timestamp : array of shape (n_rounds,), optional
         Times for `split_by_time`: numbers or dates, no text.
     cluster_pscore : array of shape (n_rounds,), optional
@@ -104,6 +106,7 @@ class BanditFeedback(Examined):
         user_id: str | None = None,
         timestamp: str | None = None,
         eligible: Any = None,
+        page_id: str | None = None,
         columns: Columns | None = None,
     ) -> BanditFeedback | LogWithoutPropensities:
         """Make a log from a data frame (pandas, polars, or any with ``frame[name].to_numpy()``).
@@ -135,6 +138,9 @@ class BanditFeedback(Examined):
         eligible : pair of str, or as in BanditFeedback; optional
             Two date columns of `items`: from when on, and before when, each could be shown; empty
             where it always was or still is. They are compared with `timestamp`.
+        page_id : str, optional
+            Column of the page, where none shows an item twice, and `pscore` is the probability
+            given what stands above: what does is taken from `eligible`, see `without_above`.
         columns : Columns, optional
             Those of another log, ``columns=train.columns``, in the place of `context`, `item_id`
             and `item_features`. If not given, columns are fitted on this frame. What is to be
@@ -180,6 +186,8 @@ class BanditFeedback(Examined):
             "eligible": readers.on_offer(eligible, items, optional.get("timestamp")),
             **optional,
         }
+        if page_id is not None:
+            parts["eligible"] = _left_on_page(frame, page_id, parts)
         if pscore is None:
             return LogWithoutPropensities(parts, cls)
         return cls(**parts, pscore=readers.numeric_frame_column(frame, pscore, "pscore"))
@@ -205,6 +213,20 @@ class BanditFeedback(Examined):
         BanditFeedback
         """
         return cls(**readers.obp_columns(bandit_feedback, action_context))
+
+
+def _left_on_page(frame: Any, page_id: str, parts: Mapping[str, Any]) -> Eligible:
+    """What could be shown in the slots of pages, drawn without replacement."""
+    if "position" not in parts:
+        raise ValueError(
+            f"page_id={page_id!r}: say with position=… which column has the slots, so that it is "
+            "known what stands above what."
+        )
+    page = readers.frame_column(frame, page_id, "page_id")
+    on_offer = parts["eligible"]
+    if on_offer is None:
+        on_offer = len(parts["action_context"])
+    return without_above(page, parts["position"], parts["action"], on_offer)
 
 
 def check_feedback(feedback: Any, name: str = "feedback") -> None:

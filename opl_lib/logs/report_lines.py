@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .report_facts import FEW_CARRIERS, LOOK, MOST_GROUPS, WRONG, Facts, Line, is_far, line, short
-from .report_times import drift_line, time_line
+from .report_times import drift_line, returning_line, time_line
 
 
 def lines_of_rounds(of: Facts) -> Iterator[Line]:
@@ -19,6 +19,8 @@ def lines_of_rounds(of: Facts) -> Iterator[Line]:
     yield _items(of)
     if of.log.timestamp is not None:
         yield time_line(of.log.timestamp)
+        if of.log.user_id is not None and of.order is not None:
+            yield returning_line(of, of.order, of.log.user_id)
 
 
 def lines_of_rewards(of: Facts) -> Iterator[Line]:
@@ -66,14 +68,14 @@ def _slots(of: Facts, position: np.ndarray) -> Line:
     differ = False
     if 1 < len(slot) <= MOST_GROUPS:
         rate, distance = of.by_group(place)
-        differ = is_far(distance)
+        differ = is_far(distance) and not _knows(of.log.context, place)
         numbers |= {"least_reward": rate.min(), "most_reward": rate.max()}
         text += f"; mean reward {short(rate.min())} to {short(rate.max())}"
     return line(
         "slots",
         numbers,
         text,
-        "from 0, with like rewards",
+        "from 0, with like rewards, or known to the context",
         [
             (
                 slot[0] > 0,
@@ -87,11 +89,18 @@ def _slots(of: Facts, position: np.ndarray) -> Line:
                 LOOK,
                 "some slots are seen more than others, and learning and evaluation take all rounds "
                 "alike: what is often shown high up looks better than it is.",
-                "Take the rounds of one slot, log[log.position == 0], or make the slot a column of "
-                "the context.",
+                "Make the slot a column of the context, or take the rounds of one slot, "
+                "log[log.position == 0].",
             ),
         ],
     )
+
+
+def _knows(context: np.ndarray, place: np.ndarray) -> bool:
+    """Whether features tell the slots of all rounds, numbered from 0, apart."""
+    rows = np.unique(place, return_index=True)[1]
+    of_slot = (context == context[rows][place]).all(axis=0)  # features that are the slot's alone
+    return len(np.unique(context[rows][:, of_slot], axis=0)) == len(rows)
 
 
 def _items(of: Facts) -> Line:

@@ -7,8 +7,10 @@ import numpy as np
 from .report_facts import FEW_CARRIERS, LOOK, Facts, Line, is_far, line, short
 
 _N_PARTS = 10  # of the time
+_LATE = 0.3  # of the rounds: what split_by_time takes for the second log
 # A reward rate that differs by less than this share of it is no finding, however sure.
 _MATERIAL = 0.25
+_CLEARLY = 3.0  # standard errors by which the last rewards are below the mean
 
 
 def time_line(timestamp: np.ndarray) -> Line:
@@ -48,12 +50,25 @@ def _moment(time: object) -> str:
     return short(float(time)) if isinstance(time, np.integer | np.floating) else str(time)
 
 
+def returning_line(of: Facts, order: np.ndarray, user_id: np.ndarray) -> Line:
+    """How many of the last users came before, and would be on both sides of a split by time."""
+    late = order >= (1 - _LATE) * of.log.n_rounds
+    last = np.unique(user_id[late])
+    back = float(np.isin(last, user_id[~late]).mean()) if late.any() else np.nan
+    return line(
+        "users who return",
+        {"returning": back},
+        f"{back:.0%} of those in the last {_LATE:.0%} of the rounds came before",
+    )
+
+
 def drift_line(of: Facts, order: np.ndarray) -> Line:
     """Whether rewards are what they were."""
     part = np.unique(order * _N_PARTS // of.log.n_rounds, return_inverse=True)[1]
     rate, distance = of.by_group(part)
     mean = abs(of.mean * of.scale)
     moved = rate.max() - rate.min() > _MATERIAL * mean and of.carriers >= FEW_CARRIERS
+    moved = moved and is_far(distance)
     return line(
         "rewards over time",
         {"least": rate.min(), "most": rate.max()},
@@ -61,12 +76,22 @@ def drift_line(of: Facts, order: np.ndarray) -> Line:
         "differ by less than 25%, or by chance",
         [
             (
-                bool(moved and is_far(distance)),
+                bool(moved and rate[-1] == rate.min() and distance[-1] < -_CLEARLY),
+                LOOK,
+                "the last rounds have the smallest rewards: they may not all have arrived yet, "
+                "which speaks against whatever is new. Or the site changed on the way.",
+                "Leave out the rounds that are too young, log[log.timestamp < end - wait], and of "
+                "the others count what came within that wait. If nothing is missing, learn on what "
+                "came first and judge on what came last, log.split_by_time(), and learn again "
+                "soon.",
+            ),
+            (
+                bool(moved),
                 LOOK,
                 "the site, its visitors or its items changed on the way: what was good then need "
                 "not be good tomorrow.",
                 "Learn on what came first and judge on what came last, log.split_by_time(), and "
                 "learn again soon.",
-            )
+            ),
         ],
     )

@@ -1,11 +1,10 @@
-"""The rounds of a log: checked when they are made, cut into parts, joined."""
+"""The rounds of a log: checked when they are made, indexed, joined."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +17,7 @@ from ..arrays import (
     round_down_to_one,
     row_numbers,
 )
-from ..checks import check_seed, plain_arithmetic
+from ..checks import plain_arithmetic
 from .columns import Columns, check_columns
 from .eligible import Eligible, as_eligible
 from .identity import labels, times
@@ -164,53 +163,6 @@ class Rounds:
         mask = {} if self.eligible is None else {"eligible": self.eligible.mask()}
         return {name: getattr(self, name) for name in (*sizes, *arrays)} | mask
 
-    def split(self, test_fraction: float = 0.3, random_state: int = 0) -> tuple[Self, Self]:
-        """Split at random; a user who came back is on one side with all rounds.
-
-        Parameters
-        ----------
-        test_fraction : float in (0, 1)
-            Share of the rounds, or of the users if some came back, that goes to the second log.
-        random_state : int
-            Fixes the draw.
-
-        Returns
-        -------
-        first, second : BanditFeedback
-        """
-        check_seed(random_state)
-        n_test = _n_test(test_fraction, len(self.units), self.units.name + "s")
-        in_test = self.units.draw(n_test, random_state)
-        return self[~in_test], self[in_test]
-
-    def split_by_time(self, test_fraction: float = 0.3) -> tuple[Self, Self]:
-        """Split so that every round of the second log is later than every round of the first.
-
-        Parameters
-        ----------
-        test_fraction : float in (0, 1)
-            Share of the rounds that goes to the second log; rounds with equal timestamps stay
-            together, so the share is met as nearly as they allow.
-
-        Returns
-        -------
-        first, second : BanditFeedback
-
-        Raises
-        ------
-        ValueError
-            If the log has no timestamps, or all are equal.
-        """
-        if self.timestamp is None:
-            raise ValueError("split_by_time needs timestamps; this log has none. Pass timestamp=…")
-        n_test = _n_test(test_fraction, self.n_rounds, "rounds")
-        times, first = np.unique(np.sort(self.timestamp), return_index=True)
-        if len(times) == 1:
-            raise ValueError(f"all timestamps are {times[0]}: the log cannot be split by time.")
-        n_later = self.n_rounds - first[1:]  # if the second log begins at each of times[1:]
-        later = self.timestamp >= times[1:][np.abs(n_later - n_test).argmin()]
-        return self[~later], self[later]
-
     @classmethod
     def concatenate(cls, logs: Iterable[Self]) -> Self:
         """Join logs over the same items, each with the pscore of its own logging policy.
@@ -230,15 +182,3 @@ class Rounds:
         joined: Any = {name: join(name, column) for name, column in columns.items()}
         joined["eligible"] = join("eligible", [log.eligible for log in logs])
         return cls(**joined, **logs[0]._of_all_rounds())
-
-
-def _n_test(test_fraction: float, n: int, what: str) -> int:
-    if not isinstance(test_fraction, Real) or not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must be in (0, 1); got {test_fraction!r}.")
-    n_test = round(test_fraction * n)
-    if not 0 < n_test < n:
-        raise ValueError(
-            f"test_fraction={test_fraction} of {n} {what} leaves one side empty; "
-            "take another fraction or a longer log."
-        )
-    return n_test

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..logs.eligible import Eligible, joined
+from ..logs.pages import without
 from ..protocols import PolicyLike
 from .draws import draw_items, some
 from .shop_demand import Demand
@@ -95,26 +96,14 @@ class Shown:
         item, pscore, sets = np.empty(n_rows, int), np.empty(n_rows), []
         for slot in range(pages.slots):
             rows = slice(slot, None, pages.slots)
-            if slot:
-                on_offer = without(on_offer, item[slot - 1 :: pages.slots])
-            sets.append(on_offer)
-            uniforms = rng.random(len(on_offer))
+            left = without(on_offer, item.reshape(-1, pages.slots)[:, :slot])
+            sets.append(left)
+            uniforms = rng.random(len(left))
             item[rows], pscore[rows] = draw_items(
-                policy, some(context, rows), action_context, uniforms, on_offer
+                policy, some(context, rows), action_context, uniforms, left
             )
         order = np.arange(n_rows).reshape(pages.slots, -1).T.ravel()
         return cls(item, pscore, joined(sets)[order])
 
     def __getitem__(self, rows: slice) -> Shown:
         return Shown(self.item[rows], self.pscore[rows], self.eligible[rows])
-
-
-def without(eligible: Eligible, item: np.ndarray) -> Eligible:
-    """The sets of rounds without an item of each, of those that have others."""
-    n_actions = eligible.n_actions
-    pairs, number = np.unique(
-        eligible.number.astype(np.int64) * n_actions + item, return_inverse=True
-    )
-    sets = eligible.sets[pairs // n_actions]
-    sets[np.arange(len(sets)), pairs % n_actions] = False
-    return Eligible(sets, number)

@@ -14,6 +14,7 @@ from hostile import (
     column,
     count,
     features,
+    flag,
     integers,
     labels,
     mask,
@@ -84,7 +85,19 @@ def calls():
         test_fraction=(0.25, FRACTION),
         random_state=(0, seed()),
     )
-    yield one("BanditFeedback.split_by_time", t.log.split_by_time, test_fraction=(0.25, FRACTION))
+    yield one(
+        "BanditFeedback.split_by_time",
+        t.log.split_by_time,
+        test_fraction=(0.25, FRACTION),
+        users_apart=(False, flag()),
+        random_state=(0, seed()),
+    )
+    yield one(
+        "BanditFeedback.weighted",
+        t.log.weighted,
+        weight=(t.pscore, also(column(low=(-0.5,)), {"nothing but 0": np.zeros(24)})),
+        random_state=(0, seed()),
+    )
     yield one(
         "BanditFeedback.support_report",
         t.log.support_report,
@@ -201,6 +214,21 @@ def _eligible(one, t):
     yield one("Eligible.of_mask", opl.Eligible.of_mask, mask=(t.eligible, free))
     some = but(_rows(), "no row", "an empty slice", "a mask of nothing")
     yield one("Eligible.mask", opl.Eligible.of_mask(t.eligible).mask, rows=(np.arange(12), some))
+    yield one(
+        "without_above",
+        lambda page_id, position, action: opl.without_above(page_id, position, action, 24),
+        page_id=(np.arange(24) // 3, also(labels(), {"one page": np.zeros(24, int)})),
+        position=(
+            np.arange(24) % 3,
+            also(integers(negative=False), {"no slots": np.zeros(24, int)}),
+        ),
+        action=(np.arange(24), integers(high=24)),
+    )
+    yield one(
+        "without_above of sets",
+        lambda eligible: opl.without_above(np.arange(24), np.zeros(24, int), t.action, eligible),
+        eligible=(t.eligible, mask()),
+    )
     always = [np.nan] * 3
     yield one(
         "Eligible.of_dates",
@@ -384,6 +412,22 @@ def _frames(one, t):
         user_id=("user", optional(name_kind())),
         timestamp=("when", optional(name_kind("item"))),
         columns=(None, also(columns_kind(), {"columns beside names": t.fitted_columns})),
+    )
+    paged = t.frame.assign(page=np.arange(24))
+    yield one(
+        "BanditFeedback.from_dataframe of pages",
+        lambda page_id: opl.BanditFeedback.from_dataframe(
+            paged.assign(slot=0),
+            context=["x0"],
+            action="item",
+            reward="click",
+            pscore="p",
+            items=t.table_of_items,
+            item_id="id",
+            position="slot",
+            page_id=page_id,
+        ),
+        page_id=("page", optional(name_kind("slot"))),
     )
     dated = t.table_of_items.assign(**{"from": pd.NaT, "to": pd.Timestamp("2026-01-01")})
     yield one(
