@@ -8,7 +8,7 @@ from .cells import Cell
 from .estimation import LOGGED, EstimationCell
 from .faults import CATALOGUES, FaultsCell, UnloggedCell
 from .learned import DefaultsCell, LearnedCell
-from .map import WORLDS, MapCell, map_cells
+from .map import WORLDS, map_cells
 from .rare import HALF, LENGTHS, RARE, RARE_WORLDS, RareMapCell, RareRehearsalCell
 from .rare_bounds import EXPLORATIONS, ExplorationCell, RareBoundsCell
 from .rare_typed import TypedCell

@@ -174,8 +174,9 @@ def bolder_than(world: ShopWorld) -> Any:
 def explored(exploration: float, seed: int) -> ShopWorld:
     """The shop of a seed, with another exploration and the same demand.
 
-    A `ShopWorld` meets its click rate by what its logging policy shows; so that demand stays, the
-    rate is asked for at which the uniform policy earns what it earns in the shop that explores most.
+    A `ShopWorld` meets its click rate by what its logging policy shows. So that demand stays, that
+    rate is asked for at which the uniform policy earns what it earns in the shop of the most
+    exploration.
     """
     most = shop(RARE, seed, exploration=EXPLORATIONS[-1])
     wanted, rate = most.reference_values()["uniform"], RARE

@@ -11,8 +11,8 @@ from .report_facts import FINE, LEVEL, LOOK, WRONG, Facts, Line, line, short
 from .support import AFTER_A_RULE, BY_A_RULE, giant_weight, is_off_one
 
 _FEW = 30  # effective rounds, for a mean of weights to be roughly normal
-_FEW_VALUES = 5  # of pscore, which need not have been rounded
-_MOST = 0.75  # of the numbers of one digit
+_FEW_VALUES = 5  # of pscore, which somebody may have chosen
+_MOST = 0.75  # of what rounding leaves
 _COARSE = 20  # steps of rounding in the usual pscore: each weight is moved by up to a fortieth
 _RECORD = (
     "Log the probability of the shown item as it is shown, among what is on offer; or estimate it "
@@ -83,26 +83,31 @@ def _propensities(of: Facts) -> Line:
 
 
 def rounded_to(pscore: np.ndarray) -> str | None:
-    """To how few decimals or digits numbers were rounded, if that moves weights; else None.
+    """To how few digits or decimals numbers were rounded, if that moves weights; else None.
 
-    Of numbers of one digit, most that lie between the least and the largest must be there: shares
-    that somebody chose, such as 0.5, 0.2 and 0.05, have one digit, too.
+    Shares that somebody chose, such as 0.5, 0.2 and 0.05, have few digits, too; but they are few,
+    and most of the numbers between them are missing.
     """
-    different = np.unique(pscore)
+    different, usual = np.unique(pscore), float(np.median(pscore))
     if len(different) < _FEW_VALUES:  # as of a policy that explores evenly
         return None
     place = np.floor(np.log10(different) + 1e-9)
-    digit = different / 10**place
-    if np.abs(digit - np.round(digit)).max() < 1e-3:
-        number = 9 * place + np.round(digit)  # 0.08, 0.09, 0.1, 0.2: one after the other
-        if len(different) >= _MOST * (np.ptp(number) + 1):
-            return "one significant digit"
+    number = 9 * place + different / 10**place  # of 0.08, 0.09, 0.1, 0.2: one after the other
+    if _are_most(number, float(np.interp(usual, different, number))):
+        return "one significant digit"
     for decimals in range(1, 7):
-        steps = different * 10**decimals
-        if np.abs(steps - np.round(steps)).max() < 1e-3:
-            is_coarse = np.median(pscore) * 10**decimals < _COARSE
-            return f"{decimals} decimal{'s' * (decimals != 1)}" if is_coarse else None
+        if usual * 10**decimals < _COARSE and _are_most(
+            different * 10**decimals, usual * 10**decimals
+        ):
+            return f"{decimals} decimal{'s' * (decimals != 1)}"
     return None
+
+
+def _are_most(numbers: np.ndarray, usual: float) -> bool:
+    """Whether all are whole, and most of the whole numbers up to the usual one are among them."""
+    whole = np.round(numbers)
+    n_below = np.count_nonzero(whole <= usual + 0.5)
+    return bool(np.abs(numbers - whole).max() < 1e-3 and n_below >= _MOST * (usual - whole[0] + 1))
 
 
 def _mean_weight(of: Facts) -> Line:
