@@ -6,9 +6,15 @@ from dataclasses import dataclass, replace
 
 from .cells import Cell
 from .estimation import LOGGED, EstimationCell
+from .faults import CATALOGUES, FaultsCell, UnloggedCell
 from .learned import DefaultsCell, LearnedCell
-from .map import WORLDS, MapCell, map_cells
+from .map import WORLDS, map_cells
+from .rare import HALF, LENGTHS, RARE, RARE_WORLDS, RareMapCell, RareRehearsalCell
+from .rare_bounds import EXPLORATIONS, ExplorationCell, RareBoundsCell
+from .rare_typed import TypedCell
 from .rehearsal import REHEARSED, BoundsCell, RehearsalCell
+from .rule import EPSILONS, RuleCell
+from .runner import Runnable
 from .shops import SHOPS, ShopCell
 
 OBJECTIVES = ("ips", "dr", "regression")
@@ -23,14 +29,7 @@ class Experiment:
     """A table: its cells, its seeds, and what it is for."""
 
     about: str
-    cells: (
-        tuple[Cell, ...]
-        | tuple[MapCell, ...]
-        | tuple[RehearsalCell, ...]
-        | tuple[EstimationCell, ...]
-        | tuple[LearnedCell, ...]
-        | tuple[ShopCell, ...]
-    )
+    cells: tuple[Runnable, ...]
     seeds: tuple[int, ...]
 
 
@@ -100,6 +99,10 @@ def _same_updates(objective: str) -> Cell:
 
 def _rehearsed(kind: type[RehearsalCell]) -> list[RehearsalCell]:
     return [kind(world, n) for world in REHEARSED for n in (2_000, 8_000)]
+
+
+def _rare(kind: type[RareMapCell]) -> tuple[RareMapCell, ...]:
+    return tuple(kind(world, RARE, n) for world in RARE_WORLDS for n in LENGTHS)
 
 
 _PUBLISHED, _MANY = tuple(range(5)), tuple(range(20))
@@ -197,5 +200,47 @@ EXPERIMENTS = {
         "which estimator of a difference errs least, and how far its error can be believed",
         tuple(EstimationCell(world, n) for world in LOGGED for n in (1_000, 5_000, 20_000)),
         tuple(range(300, 340)),
+    ),
+    "rare_map": Experiment(
+        "which learner wins where one round in seventy has a click",
+        tuple(
+            RareMapCell(world, rate, LENGTHS[-1]) for world in RARE_WORLDS for rate in (RARE, HALF)
+        ),
+        _MANY,
+    ),
+    "rare_typed": Experiment(
+        "what `learn` decides where one round in seventy has a click",
+        _rare(TypedCell) + tuple(TypedCell(world, HALF, LENGTHS[-1]) for world in RARE_WORLDS),
+        _MANY,
+    ),
+    "rare_rehearsal": Experiment(
+        "what `select` chooses where one round in seventy has a click",
+        _rare(RareRehearsalCell),
+        tuple(range(400, 440)),
+    ),
+    "rare_bounds": Experiment(
+        "how far lower bounds can be believed where one round in seventy has a click",
+        _rare(RareBoundsCell),
+        tuple(range(500, 700)),
+    ),
+    "exploration": Experiment(
+        "what exploration costs a shop, and what its log can prove then",
+        tuple(ExplorationCell(share, 40_000) for share in EXPLORATIONS),
+        _MANY,
+    ),
+    "faults": Experiment(
+        "how often a report finds wrong propensities, and calls right ones wrong",
+        tuple(FaultsCell(catalogue, 20_000) for catalogue in CATALOGUES),
+        tuple(range(100)),
+    ),
+    "unlogged": Experiment(
+        "what an estimate is worth with propensities that nobody recorded",
+        tuple(UnloggedCell(catalogue, 20_000) for catalogue in CATALOGUES),
+        _MANY,
+    ),
+    "rule": Experiment(
+        "what a regression learns from the log of a rule, and of one that explores",
+        tuple(RuleCell(share, own, 40_000) for own in (0.0, 0.7) for share in EPSILONS),
+        _MANY,
     ),
 }

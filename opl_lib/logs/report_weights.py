@@ -8,9 +8,12 @@ import numpy as np
 
 from .balance import LEAST_PSCORE, feature_balance, worst_balance
 from .report_facts import FINE, LEVEL, LOOK, WRONG, Facts, Line, line, short
-from .support import giant_weight, is_off_one
+from .support import AFTER_A_RULE, BY_A_RULE, giant_weight, is_off_one
 
 _FEW = 30  # effective rounds, for a mean of weights to be roughly normal
+_FEW_VALUES = 5  # of pscore, which somebody may have chosen
+_MOST = 0.75  # of what rounding leaves
+_COARSE = 20  # steps of rounding in the usual pscore: each weight is moved by up to a fortieth
 _RECORD = (
     "Log the probability of the shown item as it is shown, among what is on offer; or estimate it "
     "with opl.estimate_propensities."
@@ -32,7 +35,7 @@ def _propensities(of: Facts) -> Line:
     least, share = of.pscore.min(), of.is_fixed
     heaviest = of.support.max_weight / of.support.mean_weight / of.log.n_rounds
     n, giant = of.log.n_rounds, giant_weight(of.support.max_weight, of.log.n_rounds)
-    decimals = _decimals(of.pscore)
+    rounded = rounded_to(of.pscore)
     return line(
         "propensities",
         {"least": least, "most": of.pscore.max(), "sure": share, "heaviest": heaviest},
@@ -49,17 +52,15 @@ def _propensities(of: Facts) -> Line:
             (
                 of.says_no_propensity,
                 WRONG,
-                "every pscore is 1: the logging policy is deterministic, or pscore is a default.",
-                "If it did choose at random, estimate pscore with opl.estimate_propensities. If "
-                "not, the log says nothing of other choices: show a random item in a few rounds, "
-                "as opl.epsilon_greedy does.",
+                f"{BY_A_RULE}.",
+                AFTER_A_RULE,
             ),
             (giant is not None, WRONG, f"{giant}.", _RECORD),
             (
-                decimals is not None,
+                rounded is not None,
                 LOOK,
-                f"pscore has {decimals} decimal{'s' * (decimals != 1)}, too few for numbers as "
-                "small as these: rounding moves the weights.",
+                f"pscore has {rounded}, too few for numbers as small as these: rounding moves the "
+                "weights.",
                 "Log pscore in full.",
             ),
             (
@@ -81,15 +82,32 @@ def _propensities(of: Facts) -> Line:
     )
 
 
-def _decimals(pscore: np.ndarray) -> int | None:
-    """How many decimals numbers were rounded to, if that is so few that it moves weights."""
-    if len(different := np.unique(pscore)) < 5:  # as of a policy that explores evenly
+def rounded_to(pscore: np.ndarray) -> str | None:
+    """To how few digits or decimals numbers were rounded, if that moves weights; else None.
+
+    Shares that somebody chose, such as 0.5, 0.2 and 0.05, have few digits, too; but they are few,
+    and most of the numbers between them are missing.
+    """
+    different, usual = np.unique(pscore), float(np.median(pscore))
+    if len(different) < _FEW_VALUES:  # as of a policy that explores evenly
         return None
+    place = np.floor(np.log10(different) + 1e-9)
+    number = 9 * place + different / 10**place  # of 0.08, 0.09, 0.1, 0.2: one after the other
+    if _are_most(number, float(np.interp(usual, different, number))):
+        return "one significant digit"
     for decimals in range(1, 7):
-        steps = different * 10**decimals
-        if np.abs(steps - np.round(steps)).max() < 1e-3:
-            return decimals if np.median(pscore) * 10**decimals < 20 else None
+        if usual * 10**decimals < _COARSE and _are_most(
+            different * 10**decimals, usual * 10**decimals
+        ):
+            return f"{decimals} decimal{'s' * (decimals != 1)}"
     return None
+
+
+def _are_most(numbers: np.ndarray, usual: float) -> bool:
+    """Whether all are whole, and most of the whole numbers up to the usual one are among them."""
+    whole = np.round(numbers)
+    n_below = np.count_nonzero(whole <= usual + 0.5)
+    return bool(np.abs(numbers - whole).max() < 1e-3 and n_below >= _MOST * (usual - whole[0] + 1))
 
 
 def _mean_weight(of: Facts) -> Line:

@@ -13,13 +13,16 @@ from .probabilities import log_probabilities
 from .rounds import Rounds
 from .units import Units, mean
 
-DETERMINISTIC = (
-    "every pscore is 1: a rule chose what was shown, so that no weight says what other items would "
-    "have earned, and estimates rest on the reward model alone. Learn by regression or the direct "
-    "method, test what was learned, and explore from now on (see "
-    "opl.LogWithoutPropensities.with_pscore). If what was shown was drawn after all, estimate how "
-    "likely it was: opl.estimate_propensities"
+BY_A_RULE = (
+    "every pscore is 1: a rule chose what was shown (deterministic logging), or 1 is a default. No "
+    "weight says what other items would have earned, and estimates rest on the reward model alone"
 )
+AFTER_A_RULE = (
+    "If what was shown was drawn after all, estimate how likely it was: opl.estimate_propensities. "
+    "Else learn by regression or the direct method, test what was learned, and explore from now on "
+    "(see opl.LogWithoutPropensities.with_pscore)."
+)
+DETERMINISTIC = f"{BY_A_RULE}. {AFTER_A_RULE}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,6 +11,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from experiments import EXPERIMENTS, Cell, read_table
+from experiments.faults import FaultsCell
 from experiments.map import MapCell
 from experiments.rehearsal import BoundsCell, RehearsalCell
 from experiments.runner import Table, missing
@@ -117,3 +118,15 @@ def test_a_log_of_the_stored_rehearsal_repeats():
     for reference in ("logging", "optimum"):
         assert again[reference] == pytest.approx(row[reference], abs=1e-5)
     assert again["naive_estimate"] == pytest.approx(row.naive_estimate, abs=0.02), row.to_dict()
+
+
+@pytest.mark.skipif("faults" not in STORED, reason="the table is not there yet")
+def test_a_log_of_the_stored_faults_repeats():
+    """Nothing is learned here: what a report says of a log is the same anywhere."""
+    row = any_row(stored("faults"), "faults")
+    again = FaultsCell(row.catalogue, int(row.n_rounds)).run((int(row.seed),))
+    (found,) = (each for each in again if each["fault"] == row.fault)
+    assert (found["found"], found["called_wrong"], found["by"]) == (
+        *(row.found, row.called_wrong, row.by),
+    )
+    assert found["mean_weight"] == pytest.approx(row.mean_weight, rel=1e-4)

@@ -10,6 +10,7 @@ import pytest
 
 import opl_lib as opl
 from opl_lib.answers import action_probabilities
+from opl_lib.logs.report_weights import rounded_to
 
 N, M = 3000, 6
 SMALL = {"n_actions": M, "dim_context": 2, "dim_action_context": 2, "n_eval_contexts": 2}
@@ -52,6 +53,14 @@ WRONG = {
     "halved": lambda log, pi, mask, rng: log.pscore / 2,
     "rounded": lambda log, pi, mask, rng: np.clip(np.round(log.pscore, 1), 0.1, 1),
 }
+
+
+WRONG["of one digit"] = lambda log, pi, mask, rng: one_digit(log.pscore)
+
+
+def one_digit(number):
+    unit = 10.0 ** np.floor(np.log10(number))
+    return np.round(number / unit) * unit
 
 
 def named(report):
@@ -103,7 +112,9 @@ def test_a_catalogue_that_is_not_passed_is_named():
 def test_deterministic_logging_is_named_once(changing):
     log, *_ = drawn(0, changing)
     report = replace(log, pscore=np.ones(N)).report()
-    assert "deterministic" in report["propensities"].cause
+    line, other = report["propensities"], replace(log, pscore=np.ones(N)).support_report()
+    assert other.findings[0] == f"{line.cause} {line.cure}"  # in one wording
+    assert "deterministic" in line.cause
     assert report["propensities"].verdict == "wrong"
     assert named(report) == {"propensities", "smallest gain, as logged"}
     assert math.isinf(report["smallest gain, alike"].numbers["gain"])
@@ -157,6 +168,35 @@ def test_items_never_logged_explain_a_mean_weight_that_is_too_small():
     report = replace(log, action_context=np.vstack([log.action_context] * 2)).report()
     assert report["mean weight"].verdict == "look"
     assert report["items never logged"].numbers == {"items": 6, "share_of_offer": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("rounded", "said"),
+    [
+        (one_digit, "one significant digit"),
+        (lambda p: np.maximum(p.round(2), 0.01), "2 decimals"),
+        (lambda p: p.round(4), None),
+    ],
+)
+def test_rounding_is_named(rounded, said):
+    pscore = np.random.default_rng(0).dirichlet(np.ones(10), 3000).ravel()
+    assert rounded_to(rounded(pscore.clip(1e-3))) == said
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [0.5, 0.2, 0.15, 0.1, 0.05],
+        [0.4, 0.3, 0.2, 0.1],
+        [0.5, 0.3, 0.1, 0.05, 0.03, 0.02],
+        1 / np.arange(1, 30),
+        np.random.default_rng(0).dirichlet(np.ones(50)),
+    ],
+    ids=["five", "four", "six", "even", "drawn"],
+)
+def test_shares_that_somebody_chose_are_not_called_rounded(shares):
+    draws = np.random.default_rng(1).choice(shares, 5000, p=np.array(shares) / np.sum(shares))
+    assert rounded_to(draws) is None
 
 
 # ---- what a log can prove
