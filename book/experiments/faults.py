@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from opl_lib.answers import action_probabilities
 from opl_lib.evaluation.evaluate import evaluate
 from opl_lib.logs.feedback import BanditFeedback
 from opl_lib.logs.propensities import estimate_propensities
 from opl_lib.logs.without_propensities import LogWithoutPropensities
-from opl_lib.protocols import action_probabilities
 from opl_lib.worlds.shop import ShopWorld
 
 from .rare import LOG_SEED
