@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import row_chunks
 from ..logs.feedback import BanditFeedback
-from .products import Products
+from .products import Products, products_summed
 from .vectors import Shown, Vectors
 
 # Up to so many products, penalties are judged on five folds; beyond, on one.
@@ -185,13 +184,7 @@ class _Problem:
             share = np.linalg.solve(self.own_squares, squares[:, :width])
             moments = moments - _times(share.transpose(0, 2, 1), moments[:, :width])
             squares = squares - squares[:, :, :width] @ share
-        (_, d), k = moments.shape, self.items.shape[1]
-        pairs = np.zeros((d * d, k * k))
-        for rows in row_chunks(len(self.items), d * d + k * k, max_elements=2**22):
-            a = self.items[rows]
-            of_items = (a[:, :, None] * a[:, None, :]).reshape(len(a), -1)
-            pairs += squares[rows].reshape(len(a), -1).T @ of_items
-        gram = pairs.reshape(d, d, k, k).transpose(0, 2, 1, 3).reshape(d * k, d * k)
+        gram = products_summed(squares, self.items)
         moment = (moments.T @ self.items).ravel()
         if self.score is None:
             return gram, moment
