@@ -151,9 +151,8 @@ class KnownRewards:
         group = item_labels("group", group, self.n_actions)
         share, value, n = np.zeros(self.n_actions), np.zeros(self.n_actions), 0
         for pi, q, _ in self._shown(policy, context, eligible):
-            share += pi.sum(axis=0)
+            share, n = share + pi.sum(axis=0), n + len(q)
             value += (pi * q).sum(axis=0)
-            n += len(q)
         table = pd.DataFrame({"share": share, "value": value}) / n
         table = table.groupby(pd.Index(group, name="group")).sum()
         table["mean_reward"] = (table["value"] / table["share"]).where(table["share"] > 0)
@@ -218,8 +217,7 @@ class KnownRewards:
             can be shown, all are among these; the item for everyone is then the one of highest
             mean reward, over the contexts in which it can be shown, of those that can.
         """
-        shown = functools.partial(self._shown, self.logging_policy)
-        return references(shown, self.n_actions)
+        return references(functools.partial(self._shown, self.logging_policy), self.n_actions)
 
     def _shown(
         self, policy: PolicyLike, context: np.ndarray | None = None, eligible: Any = None
@@ -231,12 +229,11 @@ class KnownRewards:
         shape = len(context), self.n_actions
         can_be_shown = None if eligible is None else eligible_rows(eligible, *shape)
         for rows in row_chunks(*shape):
-            q = self.expected_reward(context[rows])
             asked = None if can_be_shown is None else can_be_shown(rows)
             pi = action_probabilities(
                 policy, context[rows], self.action_context, rows.start, shape[0], asked
             )
-            yield pi, q, asked
+            yield pi, self.expected_reward(context[rows]), asked
 
     def _evaluated(self, context: Any) -> np.ndarray:
         """Contexts to average over: those given, at least one, or the world's own."""
