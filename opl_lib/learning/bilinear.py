@@ -188,24 +188,28 @@ class BilinearLearner(Params):
             If the learner is not fitted, there is no item, or features have another width than
             those of the log.
         """
-        products = self._fitted()._products
-        widths = [len(each.matrix) - 1 for each in (products.context, products.item)]
-        x = products.context(feature_matrix("context", context, widths[0]))
-        items = feature_matrix("action_context", action_context, widths[1])
-        if len(items) == 0:
-            raise ValueError("action_context has no rows: there is no item to predict for.")
-        vectors = self._q.of_items(products, self._shown, items)
+        x, vectors = self._context(context), self._vectors(action_context)
         return self._unit * (x @ vectors.T) + self._mean
 
     def predicted(self, feedback: BanditFeedback) -> np.ndarray:
         """Predicted reward of the logged items of a log: (n_rounds,)."""
-        q, shown = self._fitted()._q, self._shown
-        vectors = q.of_items(self._products, shown, feedback.action_context)
-        q_hat = np.empty(feedback.n_rounds)
+        check_feedback(feedback)
+        vectors, q_hat = self._vectors(feedback.action_context), np.empty(feedback.n_rounds)
         for rows in row_chunks(feedback.n_rounds, vectors.shape[1]):
-            x = self._products.context(feedback.context[rows])
+            x = self._context(feedback.context[rows])
             q_hat[rows] = np.einsum("nd,nd->n", x, vectors[feedback.action[rows]])
         return self._unit * q_hat + self._mean
+
+    def _context(self, context: Any) -> np.ndarray:
+        encoding = self._fitted()._products.context
+        return encoding(feature_matrix("context", context, len(encoding.matrix) - 1))
+
+    def _vectors(self, action_context: Any) -> np.ndarray:
+        products = self._fitted()._products
+        items = feature_matrix("action_context", action_context, len(products.item.matrix) - 1)
+        if len(items) == 0:
+            raise ValueError("action_context has no rows: there is no item to predict for.")
+        return self._q.of_items(products, self._shown, items)
 
     def _fitted(self) -> Self:
         if not hasattr(self, "spread_"):

@@ -142,6 +142,9 @@ def _bilinear(one):
         context=context,
         action_context=items,
     )
+    yield one("BilinearLearner.predicted", fitted.predicted, feedback=(t.log, log_kind()))
+    yield one("BilinearLearner.check", fitted.check)
+    yield one("BilinearLearner.forget", opl.BilinearLearner().fit(t.log).forget)
     yield one(
         "BilinearLearner.predict_reward before it is fitted",
         lambda fit: (fitted if fit else opl.BilinearLearner()).predict_reward(t.context, t.items),

@@ -128,7 +128,7 @@ def test_learn_says_so_and_serves_nothing(of_a_rule):
 
 def test_select_keeps_what_runs(of_a_rule):
     chosen = opl.select(
-        {"bilinear": opl.BilinearLearner()},
+        {"bilinear": opl.BilinearLearner(lean=0)},
         of_a_rule,
         min_ess=0,
         reward_model=opl.BilinearLearner(lean=0),
