@@ -139,6 +139,11 @@ def policy_function(policy: Any) -> Predict:
     if hasattr(function, "context_tower"):
         raise TypeError(f"{what}; got towers. Make one of them: opl.TwoTowerPolicy(towers).")
     if not takes(function, 2):
+        if takes(function, 2, "eligible"):
+            raise TypeError(
+                f"{what}; {type(policy).__name__} cannot be called without eligible=…. Give it a "
+                "default: def policy(context, action_context, eligible=None)."
+            )
         raise TypeError(
             f"{what}; {type(policy).__name__} does not take these two. Of a classifier of contexts "
             "whose classes are all items, in order: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable, Mapping, Set
 from typing import Any
 
@@ -110,6 +111,8 @@ def optional_columns(frame: Any, names: Mapping[str, str | None]) -> dict[str, n
 
 def features_of_items(items: Any, item_id: Any, item_features: Any, eligible: Any) -> Any:
     """Columns of items that are features: where none are named, neither are dates of `eligible`."""
+    if item_features is None and eligible is None and is_frame(items):
+        _warn_of_dates(items)
     if item_features is not None or not (is_frame(items) and _names_dates(eligible)):
         return item_features
     check_frame("items", items)
@@ -135,6 +138,19 @@ def on_offer(eligible: Any, items: Any, timestamp: np.ndarray | None) -> Any:
         return Eligible.of_dates(timestamp, start, end)
     except ValueError as error:
         raise ValueError(f"eligible, the start and end of items: {error}") from error
+
+
+def _warn_of_dates(items: Any) -> None:
+    dates = [name for name in items.columns if frame_column(items, name, "items").dtype.kind == "M"]
+    if len(dates) == 2:
+        warnings.warn(
+            f"items: the dates {dates[0]!r} and {dates[1]!r} are taken for features. If they say "
+            f"from when and until when an item is on offer, pass eligible={tuple(dates)!r}: else "
+            "the log is one in which all items could be shown at any time. If they do not, name "
+            "the features in item_features=….",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _names_dates(eligible: Any) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from ..evaluation.forms import Sample
 from ..evaluation.terms import Terms
 from ..logs.feedback import BanditFeedback
-from ..logs.support import DETERMINISTIC
+from ..logs.support import DETERMINISTIC, is_off_one, uniform_logged
 from ..logs.units import Units
 from ..objectives.regressions import mean_and_scale
 from .joint import critical_value
@@ -87,11 +87,26 @@ def choose(
             f"{hoped!r} would be preferred (estimated gain {table.difference[hoped]:.3g}), but no "
             "bound of it is above 0: test it against this one"
         )
+    if decision == SERVE and (doubt := _doubt(feedback)):
+        reasons.append(doubt)
     if decision == KEEP and feedback.is_deterministic:
         reasons.append(DETERMINISTIC)
     order = [best, *(name for name in table.index if name != best)]
     reasons_not = {name: reason for name, reason in why.items() if reason}
     return Choice(best, decision, reasons, table.loc[order], report, reasons_not)
+
+
+def _doubt(feedback: BanditFeedback) -> str:
+    """What the mean weight of showing any item alike says against a log; empty if nothing."""
+    weight = uniform_logged(feedback) / feedback.pscore.astype(np.float64)
+    mean, error = float(weight.mean()), feedback.units.standard_error(weight)
+    if not is_off_one(mean, error):
+        return ""
+    return (
+        f"for showing any item alike the mean weight is {mean:.3g} (standard error {error:.2g}), "
+        "and should be 1: unless the logging policy never shows some items, something is wrong "
+        "with the log. Look at log.report() before you serve"
+    )
 
 
 def _widened(report: pd.DataFrame, factor: float) -> pd.DataFrame:

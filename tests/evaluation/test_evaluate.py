@@ -516,13 +516,18 @@ def test_an_unknown_interval_is_rejected(hand_log):
         (opl.uniform, TypeError, "got the class uniform: make an object of it first"),
         (opl.TwoTowerPolicy, TypeError, "got the class TwoTowerPolicy: make an object of it"),
         (opl.TwoTower, TypeError, "got the class TwoTower: make an object of it first"),
+        (
+            lambda context, action_context, eligible: None,
+            TypeError,
+            "cannot be called without eligible=….*eligible=None",
+        ),
         (LogisticRegression(), TypeError, "LogisticRegression does not take these two"),
         (lambda x, a: None, ValueError, "what the policy returned must be an array; got None"),
         (lambda x, a: (x @ PI).astype(str), ValueError, "what the policy returned must be num"),
         (lambda x, a: (x @ PI) * 1j, ValueError, "what the policy returned must be num.*real part"),
         (lambda x, a: np.ma.masked_less(x @ PI, 0.3), ValueError, "policy returned is masked in r"),
     ],
-    ids=range(24),
+    ids=range(25),
 )
 def test_what_is_no_policy_is_rejected(policy, error, message, hand_log):
     with pytest.raises(error, match=message):

@@ -417,3 +417,26 @@ def test_a_report_lists_the_columns():
     said = repr(log_of(*shop()).columns).splitlines()
     assert "  context  'country': text, 3 frequent values" in said
     assert "  items    'price': numbers" in said
+
+
+def test_two_dates_of_items_that_nobody_named_are_doubted():
+    frame = pd.DataFrame({"age": [31, 52], "item": ["b", "a"], "click": [0, 1], "prob": [0.9, 0.1]})
+    items = pd.DataFrame({"id": ["a", "b"], "brand": ["x", "y"]}).assign(
+        since=pd.to_datetime(["2026-01-01", "2026-01-03"]),
+        until=pd.to_datetime(["2027-01-01", "2028-01-01"]),
+    )
+    names = {
+        "context": ["age"],
+        "action": "item",
+        "reward": "click",
+        "pscore": "prob",
+        "item_id": "id",
+    }
+    with pytest.warns(
+        UserWarning, match=r"'since' and 'until' .* pass eligible=\('since', 'until'\)"
+    ):
+        opl.BanditFeedback.from_dataframe(frame, items=items, **names)
+    log = opl.BanditFeedback.from_dataframe(
+        frame, items=items, item_features=["brand", "since", "until"], **names
+    )
+    assert log.dim_action_context > 2

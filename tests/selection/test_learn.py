@@ -70,6 +70,19 @@ def learn(log, candidates=None, **settings):
 # ---- decisions
 
 
+def test_a_log_that_may_be_wrong_is_doubted_before_anything_is_served(log, tiny_world):
+    """Propensities of an item that the policy never shows are wrong: no candidate can see that."""
+    never_last = table_policy(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    right = learn(log, {"good": never_last})
+    wrong = learn(
+        replace(log, pscore=np.where(log.action == 2, 0.05, log.pscore)), {"good": never_last}
+    )
+    assert right.decision == wrong.decision == "serve"
+    assert not any("log.report()" in reason for reason in right.reasons)
+    (doubt,) = (reason for reason in wrong.reasons if "log.report()" in reason)
+    assert "the mean weight is" in doubt and doubt in str(wrong)
+
+
 def test_a_good_policy_is_served(log, tiny_world):
     found = learn(log)
     assert (found.best, found.decision) == ("table", "serve")
