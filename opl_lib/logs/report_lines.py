@@ -20,7 +20,7 @@ def lines_of_rounds(of: Facts) -> Iterator[Line]:
     if of.log.timestamp is not None:
         yield time_line(of.log.timestamp)
         if of.log.user_id is not None and of.order is not None:
-            yield returning_line(of, of.order, of.log.user_id)
+            yield returning_line(of, of.order)
 
 
 def lines_of_rewards(of: Facts) -> Iterator[Line]:

@@ -50,11 +50,13 @@ def _moment(time: object) -> str:
     return short(float(time)) if isinstance(time, np.integer | np.floating) else str(time)
 
 
-def returning_line(of: Facts, order: np.ndarray, user_id: np.ndarray) -> Line:
+def returning_line(of: Facts, order: np.ndarray) -> Line:
     """How many of the last users came before, and would be on both sides of a split by time."""
     late = order >= (1 - _LATE) * of.log.n_rounds
-    last = np.unique(user_id[late])
-    back = float(np.isin(last, user_id[~late]).mean()) if late.any() else np.nan
+    n_late, n_early = (
+        np.bincount(of.units.index[rows], minlength=len(of.units)) for rows in (late, ~late)
+    )
+    back = float((n_early[n_late > 0] > 0).mean()) if late.any() else np.nan
     return line(
         "users who return",
         {"returning": back},
