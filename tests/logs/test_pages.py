@@ -68,7 +68,7 @@ def test_the_sets_of_a_page_lack_what_stands_above(frame):
 
 def test_weights_and_estimates_are_exact_among_what_is_left(frame):
     log = read(frame)
-    assert log.support_report().mean_weight == pytest.approx(1)
+    assert log.support_report(opl.uniform()).mean_weight == pytest.approx(1)
     ips = opl.evaluate(opl.uniform(), log, ["ips"]).loc["ips"]
     assert ips.policy_value == pytest.approx(true_value_of_uniform())
 
@@ -83,7 +83,7 @@ def test_weights_and_estimates_are_exact_among_what_is_left(frame):
     ids=["all items", "pscore of all items", "both"],
 )
 def test_without_the_page_weights_and_estimates_are_wrong(frame, wrong, mean_weight):
-    report = read(frame, **wrong).support_report()
+    report = read(frame, **wrong).support_report(opl.uniform())
     assert abs(report.mean_weight - 1) > 0.1
     assert any("mean weight is not 1" in finding for finding in report.findings)
     assert mean_weight is None or report.mean_weight == pytest.approx(mean_weight)
@@ -187,7 +187,7 @@ def slots_line(log):
 
 def test_the_report_says_whether_the_context_knows_the_slots():
     shop = opl.ShopWorld(n_items=20, n_users=200, n_eval_pages=50, click_rate=0.1, random_state=0)
-    log = shop.sample(20_000, random_state=1)  # its last feature is the slot
+    log = replace(shop.sample(20_000, random_state=1), columns=None)  # its last feature is the slot
     assert slots_line(log).verdict == "fine"
     without = replace(log, context=log.context[:, :-1])
     assert slots_line(without).verdict == "look"
