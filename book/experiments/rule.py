@@ -13,9 +13,9 @@ from opl_lib.learning.regressor import TwoTowerRegressor
 from opl_lib.worlds.stale import stale_greedy
 from opl_lib.worlds.synthetic import SyntheticWorld
 
-from .rare import LOG_SEED, RARE, SETTINGS
+from .rare import LOG_SEED, SETTINGS
 
-N_ITEMS = 20
+N_ITEMS, CLICK_RATE = 20, 0.2  # so that what a log of a rule lacks is choice, not clicks
 EPSILONS = (0.0, 0.01, 0.05, 0.2)
 
 
@@ -113,5 +113,5 @@ class RuleCell:
             logging_policy=logging_policy,
             n_eval_contexts=2_000,
             random_state=seed,
-            click_rate=RARE,
+            click_rate=CLICK_RATE,
         )
