@@ -22,9 +22,9 @@ _CHEAP_PRODUCTS = 800
 _N_FOLDS = 5
 _MAX_SUMS = 2**26  # so many numbers for five folds
 PENALTIES = np.geomspace(1e-3, 10, 9)  # of standardised products, per round
-# Of products of the context alone, as a share: they soak up what no choice of items can change. And
-# of a score that is given.
+# Of products of the context alone, as a share: they soak up what no choice of items can change.
 CONTEXT_PENALTY = 0.03
+SCORE_PENALTY = 0.3  # of the factor of a score that is given
 # Rounds after which an item's own rounds count as much as its features.
 OWN_PENALTIES = (1000.0, 100.0, 10.0, 1.0)
 
@@ -91,12 +91,12 @@ def ridge(
         return _Problem(others, shown.encoded, given, own)
 
     @cache
-    def loss(number: int, own: _Own) -> float:
+    def loss(number: int, own: _Own) -> np.ndarray:
         vectors = (without(k, own).solved(PENALTIES[number]).predicting for k in range(n_judged))
-        return sum(part.error(each) for part, each in zip(parts, vectors, strict=False))
+        return np.array([part.error(each) for part, each in zip(parts, vectors, strict=False)])
 
     number, own = _best(loss, products.shape[0])
-    if loss(number, own) >= 0:  # that of predicting nothing
+    if loss(number, own).sum() >= 0:  # that of predicting nothing
         return Vectors.zeros(products, shown)
     found = _Problem(whole, shown.encoded, given, own).solved(PENALTIES[number])
     return found.vectors if score is None else found.vectors.plus(found.factor, score)
@@ -110,17 +110,21 @@ def _folds(feedback: BanditFeedback, products: Products, n_items: int) -> np.nda
     return np.minimum(fold, 1) if costly else fold
 
 
-def _best(loss: Callable[[int, _Own], float], d: int) -> tuple[int, _Own]:
-    """The penalties of the lowest loss: first that of M, then that of u, from the largest on."""
+def _best(loss: Callable[[int, _Own], np.ndarray], d: int) -> tuple[int, _Own]:
+    """The penalties of the lowest loss, in all folds together: that of M, then that of u.
+
+    Own numbers must lower the loss by a standard error, as far as folds differ.
+    """
     own = _Own(0, np.inf)
-    number = _lowest(lambda number: loss(number, own), len(PENALTIES) // 2)
+    number = _lowest(lambda number: loss(number, own).sum(), len(PENALTIES) // 2)
     for width in (1, d):
         for penalty in OWN_PENALTIES:
             tried = _Own(width, penalty)
-            if not loss(number, tried) < loss(number, own):
+            gain = loss(number, own) - loss(number, tried)
+            if not gain.sum() > np.sqrt(len(gain)) * gain.std(ddof=len(gain) > 1):
                 break
             own = tried
-    return _lowest(lambda number: loss(number, own), number), own
+    return _lowest(lambda number: loss(number, own).sum(), number), own
 
 
 def _lowest(loss: Callable[[int], float], best: int) -> int:
@@ -202,7 +206,7 @@ class _Problem:
         relative[:, 0] = CONTEXT_PENALTY
         penalties = penalty * self.sums.n_rounds * relative.ravel()
         if self.score is not None:
-            penalties = np.append(penalties, penalty * CONTEXT_PENALTY * gram[-1, -1])
+            penalties = np.append(penalties, penalty * SCORE_PENALTY * gram[-1, -1])
         found = _solve(gram, moment, penalties)
         m, factor = found[: d * k].reshape(d, k), 0.0
         vectors = self.items @ m.T
