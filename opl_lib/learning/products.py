@@ -13,6 +13,8 @@ from .eligible import restricts
 
 # Beyond so many products, features are first compressed to their principal components.
 _MAX_PRODUCTS = 3_000
+# Beyond so many products of contexts with each other, summed for each item, contexts are.
+_MAX_ITEM_SUMS = 2**25
 # The spread of predictions is that in so many contexts of the whole log, which may be sorted.
 _CONTEXTS = 1_000
 # Values of a column that differ by less than this share of their size are one value to a tower,
@@ -87,7 +89,9 @@ class Products:
     @classmethod
     def of(cls, feedback: BanditFeedback) -> Self:
         """By the features of a log."""
-        sizes = feedback.dim_context + 1, feedback.dim_action_context + 1
+        shown = min(feedback.n_rounds, feedback.n_actions)
+        most_of_context = max(2, int(np.sqrt(_MAX_ITEM_SUMS / shown)))
+        sizes = min(feedback.dim_context + 1, most_of_context), feedback.dim_action_context + 1
         most = int(np.sqrt(_MAX_PRODUCTS))
         if sizes[0] * sizes[1] > _MAX_PRODUCTS:
             smaller = min(min(sizes), most)

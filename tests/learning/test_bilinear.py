@@ -506,6 +506,15 @@ def test_at_most_3000_products_are_made(widths, sizes, monkeypatch):
     assert tuple(seen) == sizes and np.prod(sizes) <= 3_000
 
 
+def test_contexts_are_compressed_where_items_are_many(monkeypatch):
+    """Sums of their products are kept for each item."""
+    log = made(n_actions=50, n=2_000, context=np.random.default_rng(0).normal(size=(2_000, 9)))
+    assert Products.of(log).shape == (10, 3)
+    monkeypatch.setattr(products, "_MAX_ITEM_SUMS", 50 * 36)
+    assert Products.of(log).shape == (6, 3)
+    assert opl.BilinearLearner().fit(log).policy_.towers.mlp_settings["dim_embedding"] == 6
+
+
 def test_principal_components_are_those_of_the_spread():
     rng = np.random.default_rng(0)
     few, mixed = rng.normal(size=(300, 2)), rng.normal(size=(2, 10))
