@@ -46,8 +46,7 @@ class BilinearLearner(Params):
     divergence from ``π̂_0`` the one with the largest q̂.
 
     The model ``π̂_0`` of the logging policy is found from the logged probabilities by such a
-    regression, too. They are without noise, so that it learns in few rounds what a policy knew
-    that has seen more.
+    regression, too: without noise, few rounds show what a policy knew that has seen more.
 
     Parameters
     ----------
