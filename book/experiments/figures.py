@@ -189,12 +189,14 @@ EXPERIMENTS = {
         _MANY,
     ),
     "shop": Experiment(
-        "what learn earns on a hundred logs of a shop", (ShopCell("as it is"),), tuple(range(100))
+        "what learn earns on a hundred logs of a shop",
+        (ShopCell("as it is"),),
+        tuple(range(2_000, 2_100)),
     ),
     "shop_dials": Experiment(
         "what learn earns in shops with one dial turned",
         tuple(ShopCell(shop) for shop in SHOPS if shop != "as it is"),
-        tuple(range(200, 220)),
+        tuple(range(2_200, 2_220)),
     ),
     "estimators": Experiment(
         "which estimator of a difference errs least, and how far its error can be believed",
