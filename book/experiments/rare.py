@@ -126,7 +126,7 @@ class RareRehearsalCell(RareMapCell):
     """The same worlds: what `select` chooses of three towers, each served in two ways."""
 
     results: ClassVar[tuple[str, ...]] = (
-        *("served", "served_gain", "naive", "naive_gain", "naive_estimate", "n_eligible"),
+        *("served", "served_gain", "naive", "naive_gain", "naive_estimate", "n_trusted"),
         *("clicks", "logging", "optimum"),
     )
 
@@ -143,7 +143,7 @@ class RareRehearsalCell(RareMapCell):
         list of dict
             The settings and ``seed``; what was chosen (``served``), and its true gain over the
             logging policy; the candidate of the largest estimate (``naive``), its true gain, and
-            what was estimated; how many bounds counted (``n_eligible``); ``clicks``, those of the
+            what was estimated; how many bounds counted (``n_trusted``); ``clicks``, those of the
             log; the values of logging and optimum; ``seconds``.
         """
         rows = []
@@ -164,7 +164,7 @@ class RareRehearsalCell(RareMapCell):
                     "naive": judged["naive"],
                     "naive_gain": judged["naive_difference"],
                     "naive_estimate": judged["naive_estimate"],
-                    "n_eligible": int(chosen.table.eligible.sum()) - 1,
+                    "n_trusted": int(chosen.table.trusted.sum()) - 1,
                     "clicks": int(log.reward.sum()),
                     **{name: references[name] for name in ("logging", "optimum")},
                     "seconds": time.perf_counter() - start,

@@ -18,7 +18,7 @@ class TypedCell(RareMapCell):
 
     results: ClassVar[tuple[str, ...]] = (
         *("decision", "chosen", "chosen_value", "bilinear", "served", "served_gain"),
-        *("naive", "naive_gain", "n_eligible", "too_high", "too_few_clicks", "clicks"),
+        *("naive", "naive_gain", "n_trusted", "too_high", "too_few_clicks", "clicks"),
         *("logging", "uniform", "best_constant_item", "optimum"),
     )
 
@@ -37,7 +37,7 @@ class TypedCell(RareMapCell):
             (``chosen_value``) of the policy; the value of the first candidate, ``bilinear``; what
             is ``served``, the logging policy unless the decision is to serve, and its true gain
             over that (``served_gain``); the candidate of the largest estimate (``naive``), and its
-            true gain; how many bounds counted (``n_eligible``), how many of these are above the
+            true gain; how many bounds counted (``n_trusted``), how many of these are above the
             truth (``too_high``), and how many counted not for want of clicks (``too_few_clicks``);
             ``clicks``, those of the log; the reference values; ``seconds``.
         """
@@ -48,7 +48,7 @@ class TypedCell(RareMapCell):
             log, references = world.sample(self.n_rounds, LOG_SEED), world.reference_values()
             found = learn(log, progress=False)
             judged = outcome(found, world, references["logging"])
-            bounds = found.table.lower_bound[found.table.eligible.astype(bool)]
+            bounds = found.table.lower_bound[found.table.trusted.astype(bool)]
             gains = {
                 name: world.policy_value(found.policies[name]) - references["logging"]
                 for name in {*bounds.index, found.best, "bilinear"}
@@ -65,9 +65,9 @@ class TypedCell(RareMapCell):
                     "served_gain": judged["difference"],
                     "naive": judged["naive"],
                     "naive_gain": judged["naive_difference"],
-                    "n_eligible": len(bounds),
+                    "n_trusted": len(bounds),
                     "too_high": sum(bound > gains[name] for name, bound in bounds.items()),
-                    "too_few_clicks": sum("reward" in w for w in found.not_eligible.values()),
+                    "too_few_clicks": sum("reward" in w for w in found.not_trusted.values()),
                     "clicks": int(log.reward.sum()),
                     **references,
                     "seconds": time.perf_counter() - start,

@@ -61,14 +61,14 @@ def test_what_learn_decides_is_graded_by_the_truth():
     found = opl.learn(world.sample(400, rare.LOG_SEED), progress=False)
     assert (row["decision"], row["chosen"]) == (found.decision, found.best)
     assert row["chosen_value"] == pytest.approx(world.policy_value(found.policy), abs=1e-5)
-    assert row["too_few_clicks"] == sum("min_rewards" in why for why in found.not_eligible.values())
+    assert row["too_few_clicks"] == sum("min_rewards" in why for why in found.not_trusted.values())
     assert row["served_gain"] == 0 or found.decision == "serve"
 
 
 def test_a_rehearsal_serves_or_keeps():
     (row,) = RareRehearsalCell("tiny", 0.1, 400).run((3,))
     assert row["served"] != "logging" or row["served_gain"] == 0
-    assert 0 <= row["n_eligible"] <= 2 * len(rare.SELECTED)
+    assert 0 <= row["n_trusted"] <= 2 * len(rare.SELECTED)
 
 
 def test_a_bound_is_an_estimate_less_its_error():
