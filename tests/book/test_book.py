@@ -92,6 +92,13 @@ def test_code_fits_the_page(text):
     assert [line for line in lines if len(line) > 78] == []
 
 
+def test_a_log_leads_to_a_decision_in_twelve_lines():
+    cells = chapters.read_text(BOOK / "text" / "23_your_log.md").cells
+    (cell,) = [cell for cell in cells if "found = opl.learn(log)" in cell.source]
+    assert cell.source.startswith("clicks = pd.read_csv")
+    assert len([line for line in cell.source.splitlines() if line.strip()]) <= 12
+
+
 def test_every_page_is_in_the_toc():
     pages = {f"book/{path.stem}" for path in BOOK.glob("*.md")} - {"book/intro"}
     assert pages <= set(toc_files())
