@@ -12,14 +12,18 @@ def html(*args, **kwargs):
     return show(*args, **kwargs)._repr_html_()
 
 
+def values(shown):
+    return [value for value in re.findall("<td>(.*?)</td>", shown) if value]
+
+
 def test_numbers_of_a_column_have_the_same_digits_and_no_sign_of_zero():
     shown = html(pd.DataFrame({"a": [0.5, -0.25, -0.0], "b": [1, -20_000, 3]}))
-    assert re.findall("<td>(.+?)</td>", shown) == [*("0.50", "1", "−0.25", "−20,000", "0.00", "3")]
+    assert values(shown) == [*("0.50", "1", "−0.25", "−20,000", "0.00", "3")]
 
 
 def test_what_is_missing_is_a_dash_and_truth_is_a_word():
     shown = html(pd.DataFrame({"a": [np.nan, 1.5], "b": [True, False], "c": [None, "x_y"]}))
-    assert re.findall("<td>(.+?)</td>", shown) == ["–", "yes", "–", "1.5", "no", "x y"]
+    assert values(shown) == ["–", "yes", "–", "1.5", "no", "x y"]
     assert "nan" not in shown.lower()
 
 
