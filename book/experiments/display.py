@@ -44,6 +44,7 @@ NAMES = {
     "switch_dr": "Switch-DR",
 }
 _MOST_DIGITS = 6
+_LARGE = 10_000  # from here on digits after the point are noise
 
 
 class Shown:
@@ -139,15 +140,20 @@ def _text(value: Any, digits: int) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return label(value)
+        negative = re.fullmatch(r"[-−](\d[\d,.]*%?)", value)
+        return _negative(negative[1]) if negative else label(value)
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return "–"
     if isinstance(value, float | np.floating):
-        found = f"{value:,.{digits}f}"
-        return found.removeprefix("-") if not re.search("[1-9]", found) else found.replace("-", "−")
+        found = f"{abs(value):,.{0 if abs(value) >= _LARGE else digits}f}"
+        return _negative(found) if value < 0 else found
     if isinstance(value, int | np.integer):
         return f"{value:,}".replace("-", "−")
     return str(value)
+
+
+def _negative(number: str) -> str:
+    return f"−{number}" if re.search("[1-9]", number) else number
 
 
 def _labels(name: Any) -> list[str]:

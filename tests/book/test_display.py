@@ -21,6 +21,11 @@ def test_numbers_of_a_column_have_the_same_digits_and_no_sign_of_zero():
     assert values(shown) == [*("0.50", "1", "−0.25", "−20,000", "0.00", "3")]
 
 
+def test_numbers_in_texts_have_no_sign_of_zero_either():
+    shown = html(pd.DataFrame({"a": ["-0.00", "-1.50", "-x"], "b": [1e6, 0.25, -2e4]}))
+    assert values(shown) == ["0.00", "1,000,000", "−1.50", "0.25", "-x", "−20,000"]
+
+
 def test_what_is_missing_is_a_dash_and_truth_is_a_word():
     shown = html(pd.DataFrame({"a": [np.nan, 1.5], "b": [True, False], "c": [None, "x_y"]}))
     assert values(shown) == ["–", "yes", "–", "1.5", "no", "x y"]
