@@ -99,7 +99,7 @@ class LogReport:
         return "\n".join(said)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("", "number", "healthy", "verdict"))
+        head = "".join(f"<th>{name}</th>" for name in ("line", "number", "healthy", "verdict"))
         body = "".join(map(_html, self.lines))
         return (
             f"<p><b>Report of a log</b>: {escape(self.title)}</p>"

@@ -123,7 +123,10 @@ class Learned:
 
     def _repr_html_(self) -> str:
         reasons = "".join(f"<li>{escape(reason)}</li>" for reason in self.choice.reasons)
-        table = self.choice.table[_SHOWN].to_html(float_format="{:,.3g}".format, border=0)
+        shown = self.choice.table[_SHOWN].rename(columns=lambda name: name.replace("_", " "))
+        shown["trusted"] = shown["trusted"].map({True: "yes", False: "no"})
+        shown = shown.rename_axis(columns="candidate")
+        table = shown.to_html(float_format="{:,.3g}".format, na_rep="–", border=0)
         asides = self.choice.not_trusted | {
             name: f"not tried: {why}" for name, why in self.left_out.items()
         }

@@ -468,6 +468,8 @@ def test_in_a_notebook_names_are_text_and_no_markup(log):
     name = "<script>alert('$x^$')</script>"
     found = learn(log, {"good": table_policy(GOOD), name: Slow(), name + "2": Slow()}, budget=1e-9)
     page = found._repr_html_()
+    assert "<th>candidate</th>" in page and "<th></th>" not in page
+    assert "NaN" not in page and "std_error" not in page
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert page.count('<img alt="estimated gains of all candidates"') == 1
     assert "<b>Serve it: good</b>" in page and "<table" in page and "<details>" in page
