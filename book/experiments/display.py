@@ -16,6 +16,8 @@ NAMES = {
     "avg": "average",
     "baseline_ips": "IPS, baseline",
     "best_constant_item": "best constant item",
+    "ci_lower": "95 % from",
+    "ci_upper": "to",
     "clipped_dr": "clipped DR",
     "clipped_ips": "clipped IPS",
     "controlled_ips": "controlled IPS",
@@ -41,10 +43,11 @@ NAMES = {
     "sndr": "SNDR",
     "snips": "SNIPS",
     "squared_error": "squared error",
+    "std_error": "standard error",
     "switch_dr": "Switch-DR",
 }
 _MOST_DIGITS = 6
-_LARGE = 10_000  # from here on digits after the point are noise
+_LARGE = 1_000  # from here on digits after the point are noise
 
 
 class Shown:

@@ -125,8 +125,10 @@ class Learned:
         reasons = "".join(f"<li>{escape(reason)}</li>" for reason in self.choice.reasons)
         shown = self.choice.table[_SHOWN].rename(columns=lambda name: name.replace("_", " "))
         shown["trusted"] = shown["trusted"].map({True: "yes", False: "no"})
-        shown = shown.rename_axis(columns="candidate")
+        shown = shown.rename_axis(index=None, columns="candidate")
         table = shown.to_html(float_format="{:,.3g}".format, na_rep="–", border=0)
+        caption = "<caption>Gains over what runs, and what they rest on.</caption>"
+        table = table.replace("<thead>", f"{caption}<thead>", 1)
         asides = self.choice.not_trusted | {
             name: f"not tried: {why}" for name, why in self.left_out.items()
         }
