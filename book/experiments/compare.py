@@ -79,6 +79,33 @@ def over_seeds(values: pd.Series) -> pd.DataFrame:
     return frame.rename_axis(values.index.names[0])
 
 
+def surely(values: pd.Series) -> pd.Series:
+    """Which sign a difference surely has in each setting: that of its interval, or 0.
+
+    Parameters
+    ----------
+    values : Series
+        A difference of columns of `by_seed`.
+
+    Returns
+    -------
+    Series
+        +1 where the interval of `over_seeds` lies above 0, −1 where below, 0 where it holds 0.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> index = pd.MultiIndex.from_product([[10, 20], [0, 1]], names=["n_rounds", "seed"])
+    >>> surely(pd.Series([0.4, 0.5, -0.2, 0.2], index)).to_dict()
+    {10: 0, 20: 0}
+    >>> surely(pd.Series([0.4, 0.41, -0.41, -0.4], index)).to_dict()
+    {10: 1, 20: -1}
+    """
+    found = over_seeds(values)
+    sure = found["mean"].abs() > found["half_width"]
+    return (np.sign(found["mean"]) * sure).astype(int)
+
+
 def beside(table: pd.DataFrame, points: pd.DataFrame, setting: str) -> pd.DataFrame:
     """Our values beside published ones, and whether their difference is within both errors.
 
@@ -115,8 +142,12 @@ def beside(table: pd.DataFrame, points: pd.DataFrame, setting: str) -> pd.DataFr
 
 
 def text(frame: pd.DataFrame) -> pd.Series:
-    """``mean ± half_width``, to three digits, to be read."""
+    """``mean ± half_width``, to three digits, to be read: with a minus sign, and no −0."""
     return pd.Series(
-        [f"{mean:.3f} ± {half:.3f}" for mean, half in frame[["mean", "half_width"]].to_numpy()],
+        [
+            f"{round(mean, 3) + 0.0:.3f} ± {half:.3f}".replace("-", "−")
+            for mean, half in frame[["mean", "half_width"]].to_numpy()
+        ],
         index=frame.index,
+        dtype=object,
     )

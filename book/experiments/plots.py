@@ -11,7 +11,9 @@ import pandas as pd
 from opl_lib.plotting import REFERENCE_STYLES, color_of
 
 from .compare import over_seeds
+from .display import label
 
+_MARKERS = {"ips": "o", "dr": "s", "regression": "^"}
 _AXIS_NAMES = {"n_rounds": "rounds in the log", "n_actions": "items", "batch_size": "batch size"}
 
 
@@ -24,7 +26,8 @@ def plot_sweep(
     """Draw tables of the experiments: values over a setting, one colour an objective.
 
     Lines are means over seeds, and bands their 95 % Student-t intervals. The grey lines are the
-    means of the reference values over the same seeds.
+    means of the reference values over the same seeds. An optimum far above all that was learned
+    is written at the top in place of its line, which would press the others together.
 
     Parameters
     ----------
@@ -43,14 +46,15 @@ def plot_sweep(
     array of matplotlib Axes, of shape (n_panels,)
     """
     columns = [values] * len(panels) if isinstance(values, str) else values
-    size = {"figsize": (2 + 2.5 * len(panels), 3.6), "layout": "constrained"}
+    size = {"figsize": (1 + 2.4 * len(panels), 3.9), "layout": "constrained"}
     fig, axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, **size)
     for ax, (title, table), column in zip(axes[0], panels.items(), columns, strict=True):
         for objective, rows in table.groupby("objective", sort=False):
             color = color_of(objective)
             found = over_seeds(rows.set_index(x)[column])
             mean, half = found["mean"], found["half_width"]
-            ax.plot(mean, color=color, marker="o", ms=3, label=objective)
+            marker = _MARKERS.get(objective, "o")
+            ax.plot(mean, color=color, marker=marker, ms=4, label=label(objective))
             ax.fill_between(mean.index, mean - half, mean + half, color=color, alpha=0.2, lw=0)
             if points is not None:
                 there = points[points["objective"] == objective]
@@ -58,17 +62,36 @@ def plot_sweep(
                 bars = there["half_width"]
                 ax.errorbar(there[x], there["policy_value"], bars, label="published", **style)
         for name, style in REFERENCE_STYLES.items():
-            label = name.replace("_", " ")
-            ax.plot(table.groupby(x)[name].mean(), color="0.35", lw=1, ls=style, label=label)
+            if name != "optimum":
+                of_worlds = table.groupby(x)[name].mean()
+                ax.plot(of_worlds, color="0.35", lw=1, ls=style, label=label(name))
         ticks = sorted(table[x].unique())
-        ax.set(title=title, xlabel=_AXIS_NAMES.get(x, x), xscale="log")
+        ax.set(title=label(title), xlabel=_AXIS_NAMES.get(x, x), xscale="log")
         ax.set_xticks(ticks, [f"{t / 1000:g}k" if t >= 1000 else f"{t:g}" for t in ticks])
         ax.tick_params(axis="x", rotation=45)
         ax.minorticks_off()
+    _show_optimum(axes[0], [table.groupby(x)["optimum"].mean() for table in panels.values()])
     axes[0, 0].set_ylabel("policy value V(π)")
     shown = [pair for ax in axes[0] for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
-    handles = {label: handle for handle, label in shown}
-    last = ["published", *(name.replace("_", " ") for name in REFERENCE_STYLES)]
+    handles = {name: handle for handle, name in shown}
+    last = ["published", *(label(name) for name in REFERENCE_STYLES)]
     names = sorted(handles, key=lambda name: last.index(name) if name in last else -1)
-    fig.legend([handles[name] for name in names], names, loc="outside right", frameon=False)
+    columns = min(len(names), 2 * len(panels))
+    place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    fig.legend([handles[name] for name in names], names, **place)
     return axes[0]
+
+
+def _show_optimum(axes: np.ndarray, optima: Sequence[pd.Series]) -> None:
+    """A line where it lies near the others, words where it would press them together."""
+    low, high = axes[0].get_ylim()
+    if min(optimum.min() for optimum in optima) < high + 0.2 * (high - low):
+        for ax, optimum in zip(axes, optima, strict=True):
+            style = {"color": "0.35", "lw": 1, "ls": REFERENCE_STYLES["optimum"]}
+            ax.plot(optimum, label="optimum", **style)
+        return
+    axes[0].set_ylim(low, high + 0.1 * (high - low))
+    for ax, optimum in zip(axes, optima, strict=True):
+        ends = [f"{optimum.iloc[i]:.2f}" for i in (0, -1)]
+        words = f"optimum {' to '.join(dict.fromkeys(ends))} ↑"
+        ax.text(0.5, 0.98, words, ha="center", va="top", transform=ax.transAxes)

@@ -62,6 +62,5 @@ def test_published_values_agree_within_both_errors():
 
 
 def test_text_is_short():
-    assert text(pd.DataFrame({"mean": [0.0123], "half_width": [0.5]})).to_list() == [
-        "0.012 ± 0.500"
-    ]
+    frame = pd.DataFrame({"mean": [0.0123, -0.25, -0.0002], "half_width": [0.5, 0.1, 0.1]})
+    assert text(frame).to_list() == ["0.012 ± 0.500", "−0.250 ± 0.100", "0.000 ± 0.100"]

@@ -45,7 +45,7 @@ def legend_of_figure(axes):
 
 def test_a_sweep_is_the_mean_over_seeds_with_a_student_t_band():
     (ax,) = plot_sweep({"softmax": sweep(ips=[0.5, 0.7])}, "n_rounds")
-    line = lines_by_label(ax)["ips"]
+    line = lines_by_label(ax)["IPS"]
     assert list(line.get_xdata()) == [500, 2_000]
     np.testing.assert_allclose(line.get_ydata(), [0.6, 0.6])
     assert to_hex(line.get_color()) == COLORS["ips"].lower()
@@ -72,10 +72,10 @@ def test_a_sweep_has_a_panel_a_table_with_a_column_each():
         {"softmax": table, "greedy": table}, "n_rounds", ["softmax_value", "greedy_value"]
     )
     assert [ax.get_title() for ax in axes] == ["softmax", "greedy"]
-    means = [lines_by_label(ax)["dr"].get_ydata()[0] for ax in axes]
+    means = [lines_by_label(ax)["DR"].get_ydata()[0] for ax in axes]
     np.testing.assert_allclose(means, [0.7, 0.8])
     assert legend_of_figure(axes) == [
-        "ips", "dr", "optimum", "best constant item", "logging", "uniform"
+        "IPS", "DR", "optimum", "best constant item", "logging", "uniform"
     ]  # fmt: skip
     assert {ax.get_xlabel() for ax in axes} == {"rounds in the log"}
     assert [ax.get_ylabel() for ax in axes] == ["policy value V(π)", ""]
@@ -101,4 +101,13 @@ def test_published_points_are_drawn_where_their_objective_is():
     assert drawn == [[], [(500, 0.65)]]
     (bar,) = axes[1].containers[0].lines[2][0].get_segments()
     np.testing.assert_allclose(bar, [[500, 0.6], [500, 0.7]])
-    assert legend_of_figure(axes)[:3] == ["ips", "dr", "published"]
+    assert legend_of_figure(axes)[:3] == ["IPS", "DR", "published"]
+
+
+def test_an_optimum_far_above_is_written_and_not_drawn():
+    table = sweep(ips=[0.5, 0.51]).assign(best_constant_item=0.52)
+    table["optimum"] = np.where(table["n_rounds"] == 500, 5.0, 5.25)
+    (ax,) = plot_sweep({"softmax": table}, "n_rounds")
+    assert "optimum" not in lines_by_label(ax)
+    assert ax.get_ylim()[1] < 2
+    assert [text.get_text() for text in ax.texts] == ["optimum 5.00 to 5.25 ↑"]
