@@ -218,12 +218,12 @@ EXPERIMENTS = {
     "rare_rehearsal": Experiment(
         "what `select` chooses where one round in seventy has a click",
         _rare(RareRehearsalCell),
-        tuple(range(400, 440)),
+        tuple(range(400, 420)),
     ),
     "rare_bounds": Experiment(
         "how far lower bounds can be believed where one round in seventy has a click",
         _rare(RareBoundsCell),
-        tuple(range(500, 700)),
+        tuple(range(500, 600)),
     ),
     "exploration": Experiment(
         "what exploration costs a shop, and what its log can prove then",
