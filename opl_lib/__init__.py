@@ -16,14 +16,17 @@ from .logs.clusters import with_clusters
 from .logs.columns import Columns
 from .logs.eligible import Eligible
 from .logs.feedback import BanditFeedback
+from .logs.on_disk import LogOnDisk, open_log
 from .logs.open_bandit import load_open_bandit
 from .logs.pages import without_above
+from .logs.parquet import read_parquet
 from .logs.propensities import estimate_propensities
 from .logs.propensity_estimate import PropensityEstimate
 from .logs.report import LogReport
 from .logs.support import SupportReport
 from .logs.vw import read_vw
 from .logs.without_propensities import LogWithoutPropensities
+from .logs.written import write_log
 from .objectives import *  # noqa: F403
 from .objectives import __all__ as _objectives
 from .plotting import (
@@ -76,6 +79,7 @@ __all__ = [
     "Form",
     "ItemIndex",
     "Learned",
+    "LogOnDisk",
     "LogReport",
     "LogWithoutPropensities",
     "NonFiniteLossError",
@@ -104,12 +108,14 @@ __all__ = [
     "fit_many",
     "learn",
     "load_open_bandit",
+    "open_log",
     "plot_calibration",
     "plot_candidates",
     "plot_curves",
     "plot_estimates",
     "plot_watch",
     "read_candidates",
+    "read_parquet",
     "read_vw",
     "rehearse",
     "select",
@@ -118,6 +124,7 @@ __all__ = [
     "uniform",
     "with_clusters",
     "without_above",
+    "write_log",
     "zipf",
     *_objectives,
 ]

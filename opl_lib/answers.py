@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .arrays import first, numbers
-from .protocols import PolicyLike, PredictsReward, has_parameter, policy_function, reward_function
+from .protocols import (
+    PolicyLike,
+    PredictsReward,
+    PreparesPredictions,
+    has_parameter,
+    policy_function,
+    reward_function,
+)
 
 
 def action_probabilities(
@@ -114,3 +122,18 @@ def check_predictions(who: str, q_hat: Any, shape: tuple[int, int]) -> np.ndarra
             "was asked for. Was it fitted on finite features, at a learning rate that holds?"
         )
     return q_hat
+
+
+def row_predictor(
+    model: Any, context: np.ndarray, action_context: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """From row and item numbers to a reward model's predictions, checked."""
+    if not isinstance(model, PreparesPredictions):
+        return lambda rows, items: reward_predictions(model, context[rows], action_context[items])
+    predict = model.predictor(context, action_context)
+    who = f"{type(model).__name__}.predictor"
+
+    def checked(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return check_predictions(who, predict(rows, items), (len(rows), len(items)))
+
+    return checked

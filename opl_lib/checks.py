@@ -116,7 +116,8 @@ def warn_of_scale(feedbacks: Iterable[Any]) -> None:
     """Warn once of every log with features that towers learn badly from."""
     for log in {id(log): log for log in feedbacks}.values():
         for name in ("context", "action_context"):
-            features = getattr(log, name)
+            on_disk = name == "context"  # perhaps: then the first part says enough
+            features = next(iter(log.chunks(name))) if on_disk else log.action_context
             mean = features.mean(axis=0, dtype=np.float64)
             spread = features.std(axis=0, dtype=np.float64)
             size, largest = np.maximum(np.abs(mean), spread), np.abs(features).max(axis=0)

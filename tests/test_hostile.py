@@ -20,6 +20,8 @@ NOT_CALLED = {
     "Columns",
     "CrossFittedRewardModel",
     "Learned",
+    *(f"LogOnDisk.{name}" for name in dir(opl.BanditFeedback)),  # of which it is one
+    "LogOnDisk",
     "LogReport",
     "LogWithoutPropensities",
     "NonFiniteLossError",
@@ -36,6 +38,7 @@ NOT_CALLED = {
 }
 # Parameters that take what the library passes to a hook or a formula, or anything at all.
 NOT_ATTACKED = {
+    "read_parquet": {"names"},  # those of from_dataframe
     "get_params": {"deep"},
     "set_params": {"params"},
     "draw_context": {"n_rounds", "rng"},

@@ -65,9 +65,16 @@ class StackedLog:
             self._store(q_hats, logs[0].n_actions)
 
     def batches(
-        self, batch_size: int, orders: Sequence[torch.Generator] | None
+        self,
+        batch_size: int,
+        orders: Sequence[torch.Generator] | None,
+        epoch: int = 1,
+        skip: int = 0,
     ) -> Iterator[StepInput]:
-        """One epoch, in the order of the log or in one that each model draws for itself."""
+        """One epoch, in the order of the log or in one that each model draws for itself.
+
+        The first batches may be skipped. The order does not depend on the number of the epoch.
+        """
         rows = torch.arange(self.n_rounds).expand(self.n_models, -1)
         if orders is not None:
             rows = torch.stack([torch.randperm(self.n_rounds, generator=g) for g in orders])
@@ -76,7 +83,7 @@ class StackedLog:
         if q_logged is not None:
             q_logged = q_logged.gather(1, rows)
         eligible = self.eligible_in(rows)
-        for start in range(0, self.n_rounds, batch_size):
+        for start in range(skip * batch_size, self.n_rounds, batch_size):
             part = (slice(None), slice(start, start + batch_size))
             yield StepInput(
                 context[part],
@@ -85,6 +92,14 @@ class StackedLog:
                 None if q_logged is None else q_logged[part],
                 None if eligible is None else eligible._replace(number=eligible.number[part]),
             )
+
+    def look(
+        self, generators: Sequence[torch.Generator], n: int
+    ) -> tuple[Tensor, EligibleItems | None]:
+        """The contexts of n random rounds of each model, and what could be shown in them."""
+        drawn = [torch.randperm(self.n_rounds, generator=g) for g in generators]
+        rows = torch.stack(drawn)[:, :n]
+        return gather_rows(self.context, rows), self.eligible_in(rows)
 
     def eligible_in(self, rows: Tensor) -> EligibleItems | None:
         """What could be shown in rows (K, m)."""

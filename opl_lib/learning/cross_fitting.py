@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..answers import check_predictions, reward_predictions
+from ..answers import reward_predictions, row_predictor
 from ..arrays import check_rows, feature_matrix, integers
 from ..checks import check_number, check_seed, warn_of_scale
 from ..logs.feedback import BanditFeedback, check_feedback
-from ..protocols import PreparesPredictions, RewardModel, check_reward_model
+from ..protocols import RewardModel, check_reward_model
 from .regressor import TwoTowerRegressor, fit_reward_models
 from .shrinkage import shrink_to_mean
 
@@ -103,7 +103,10 @@ class CrossFittedRewardModel:
     def _predictor(self, fold: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """What predicts the rows of a fold; made at first use."""
         if fold not in self._predictors:
-            self._predictors[fold] = _row_predictor(self.models[fold], self.feedback)
+            log = self.feedback
+            self._predictors[fold] = row_predictor(
+                self.models[fold], log.context, log.action_context
+            )
         return self._predictors[fold]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -200,23 +203,6 @@ def _check(model: Any, log: BanditFeedback, n_folds: int) -> None:
             "reward model on. Pass a fitted reward_model, use 'ips' or 'snips', which need none, "
             "or n_folds=1."
         )
-
-
-def _row_predictor(
-    model: RewardModel, log: BanditFeedback
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """From row and item numbers of a log to a model's predictions, checked."""
-    if not isinstance(model, PreparesPredictions):
-        return lambda rows, items: reward_predictions(
-            model, log.context[rows], log.action_context[items]
-        )
-    predict = model.predictor(log.context, log.action_context)
-    who = f"{type(model).__name__}.predictor"
-
-    def checked(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return check_predictions(who, predict(rows, items), (len(rows), len(items)))
-
-    return checked
 
 
 def _places(name: str, values: Any, n: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..logs.feedback import BanditFeedback
 from ..objectives import Objective, Regression
-from ..objectives.regressions import Link
+from ..objectives.regressions import Link, mean_and_scale
 from ..policies.towers import TwoTower
 from ..policies.two_tower import TwoTowerPolicy
 from .batches import PredictsRows
@@ -83,8 +83,20 @@ class Fit:
         self.settled = self.settings.for_fit(self.feedback.n_rounds, is_regression)
         self.n_sampled = int(self.n_sampled)
         if isinstance(self.objective, Regression):
-            self.link = self.link or self.objective.link(self.feedback.reward)
-            self.feedback = self.link.standardise(self.feedback)
+            self._standardise(self.objective)
+
+    def _standardise(self, objective: Regression) -> None:
+        """Let the rewards be what the scores are to predict."""
+        self.link = self.link or objective.link(self.feedback.reward)
+        self.feedback = self.link.standardise(self.feedback)
+
+    def reward_moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of the rewards that it learns from."""
+        return mean_and_scale(self.feedback.reward.astype(np.float64))
+
+    def own_log(self) -> Any:
+        """Where steps read from, if that is not memory."""
+        return None
 
     @property
     def way(self) -> str:

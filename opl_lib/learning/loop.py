@@ -17,7 +17,7 @@ from .fit import Fit, what_failed
 from .optimizer import FlatAdam
 from .sampling import Head, find_head, sampled
 from .stacks import AutogradStack, stack_models
-from .steps import Setup, StepInput, exact, gather_rows, logged_only, streamed
+from .steps import Setup, StepInput, exact, logged_only, streamed
 from .surroundings import OwnDraws, own_modes, tiny_is_zero
 
 # A stack encodes up to this many rows a step: beyond, its numbers leave the processor's cache.
@@ -50,7 +50,9 @@ class _Run:
         self.fits, self.settings, self.way = fits, fits[0].settled, fits[0].way
         q_hats = [fit.q_hat for fit in fits if fit.q_hat is not None]
         logs = [fit.feedback for fit in fits]
-        self.log = StackedLog(logs, q_hats or None, logged_only=self.way == "logged")
+        self.log = fits[0].own_log() or StackedLog(
+            logs, q_hats or None, logged_only=self.way == "logged"
+        )
         self.stack = stack_models([fit.policy.towers for fit in fits])
         of_fits = [fit.settled for fit in fits]
         rates, decays = [s.learning_rate for s in of_fits], [s.weight_decay for s in of_fits]
@@ -96,7 +98,7 @@ class _Run:
         take_step = self._step_of(epoch)
         self.stack.train()
         orders = self.orders if self.settings.shuffle else None
-        for step in self.log.batches(self.settings.batch_size, orders):
+        for step in self.log.batches(self.settings.batch_size, orders, epoch):
             values.append(take_step(self.setup, step))
             self._divide_by_unit()
             sizes.append(step.context.shape[1])
@@ -129,9 +131,7 @@ class _Run:
             return _STEPS[self.way]
         n_sampled = self.fits[0].n_sampled
         if (epoch - 1).bit_count() == 1:  # the policy moves ever more slowly: after 1, 2, 4, 8, …
-            drawn = [torch.randperm(self.log.n_rounds, generator=g) for g in self.looks]
-            rows = torch.stack(drawn)[:, :_HEAD_CONTEXTS]
-            contexts, eligible = gather_rows(self.log.context, rows), self.log.eligible_in(rows)
+            contexts, eligible = self.log.look(self.looks, _HEAD_CONTEXTS)
             self.head = find_head(self.setup, contexts, n_sampled // 2, eligible)
         n_tail = n_sampled if self.head is None else n_sampled - n_sampled // 2
         return partial(sampled, n_sampled=n_tail, generators=self.draws, head=self.head)

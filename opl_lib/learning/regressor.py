@@ -16,6 +16,7 @@ from ..protocols import RewardModel
 from .fit import Callback, Fit, NonFiniteLossError, new_policy
 from .loop import train
 from .settings import TwoTowerSettings
+from .streamed import new_fit
 
 
 @dataclass(eq=False)
@@ -104,16 +105,17 @@ class TwoTowerRegressor(TwoTowerSettings):
         """
         self.forget()
         check_feedback(feedback)
-        reward = (feedback if whole is None else whole).reward
+        whole = feedback if whole is None else whole
         objective = self.objective
         if objective == "auto":
-            clicks = np.array_equal(np.unique(reward), (0, 1))
-            objective = "regression" if clicks else "squared_error"
+            objective = "regression" if _are_clicks(whole) else "squared_error"
         self.objective_ = cast(Regression, get_objective(objective))
         self.objective_.check_log(feedback)
-        policy, link = new_policy(self, feedback, True), self.objective_.link(reward)
-        fit = Fit(feedback, policy, self.objective_, self, callback=callback, link=link)
-        self.policy_, self.history_, self.link_ = fit.policy, fit.history, link
+        policy = new_policy(self, feedback, True)
+        link = None if whole is feedback else self.objective_.link(whole.reward)
+        fit = new_fit(feedback, policy, self.objective_, self, callback=callback, link=link)
+        assert fit.link is not None
+        self.policy_, self.history_, self.link_ = fit.policy, fit.history, fit.link
         return fit
 
     def predict_reward(self, context: np.ndarray, action_context: np.ndarray) -> np.ndarray:
@@ -168,6 +170,16 @@ class TwoTowerRegressor(TwoTowerSettings):
         if not hasattr(self, "policy_"):
             raise ValueError("this regressor is not fitted; call fit(feedback) first.")
         return self
+
+
+def _are_clicks(log: BanditFeedback) -> bool:
+    """Whether rewards are 0 and 1, both of them."""
+    found = set()
+    for reward in log.chunks("reward"):
+        if not np.isin(reward, (0, 1)).all():
+            return False
+        found |= set(np.unique(reward).tolist())
+    return len(found) == 2
 
 
 def fit_reward_models(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from ..checks import warn_of_scale, warn_user
 from ..logs.feedback import BanditFeedback, check_feedback
+from ..logs.on_disk import LogOnDisk
 from ..objectives import Objective, Regression, get_objective
-from ..objectives.regressions import mean_and_scale
 from .cross_fitting import CrossFittedRewardModel, cross_fit_many
 from .fit import Callback, Fit, NonFiniteLossError, check_callback, new_policy
 from .loop import train
 from .regressor import TwoTowerRegressor, raise_if_failed
 from .rest import start_rest
+from .streamed import StreamedFit, new_fit
 
 # A mean reward of more standard deviations leaves single precision too few digits.
 _MAX_OFFSET = 1_000
@@ -40,7 +40,7 @@ def fit_side_by_side(
             start = _start if not isinstance(learner, TwoTowerRegressor) else type(learner).start
             fits.append(start(learner, log, callback))
     warn_of_scale(feedbacks)
-    _warn_of_offset([fit.feedback for fit in fits if isinstance(fit.objective, Objective)])
+    _warn_of_offset([fit for fit in fits if isinstance(fit.objective, Objective)])
     _add_reward_models(learners, fits, called)
     try:
         train([fit for fit in fits if fit.error is None])
@@ -54,11 +54,17 @@ def fit_side_by_side(
 def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) -> Fit:
     """Make ready to train, but for the reward model."""
     if learner.objective == "auto":
+        if isinstance(feedback, LogOnDisk):
+            raise ValueError(
+                "objective 'auto' solves a regression and judges itself on held-out rounds, for "
+                "which the log has to be in memory. Fit it on feedback.sample(n_rounds), or choose "
+                "an objective that reads block by block, such as 'dr' or 'regression'."
+            )
         return start_rest(learner, feedback, callback)
     objective = get_objective(learner.objective)
     objective.check_log(feedback)
     policy = new_policy(learner, feedback, isinstance(objective, Regression))
-    fit = Fit(
+    fit = new_fit(
         *(feedback, policy, objective, learner),
         callback=callback,
         catalogue=learner.catalogue,
@@ -69,10 +75,10 @@ def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) ->
     return fit
 
 
-def _warn_of_offset(feedbacks: Sequence[BanditFeedback]) -> None:
+def _warn_of_offset(fits: Sequence[Fit]) -> None:
     """Warn once of every log whose rewards single precision can hardly tell apart."""
-    for log in {id(log): log for log in feedbacks}.values():
-        mean, spread = mean_and_scale(log.reward.astype(np.float64))
+    for fit in {id(fit.feedback): fit for fit in fits}.values():
+        mean, spread = fit.reward_moments()
         if abs(mean) > _MAX_OFFSET * spread > 0:
             warn_user(
                 f"reward has mean {mean:.3g} and standard deviation {spread:.3g}: towers compute "
@@ -89,6 +95,10 @@ def _add_reward_models(
         if not isinstance(fit.objective, Objective) or "q_hat" not in fit.objective.needs:
             continue
         given = learner.reward_model
+        if isinstance(fit, StreamedFit):
+            with named(name):
+                learner.reward_model_ = _on_a_sample(learner, fit)
+            continue
         if not isinstance(given, CrossFittedRewardModel):
             model = learner.default_reward_model() if given is None else given
             to_fit.append((learner, fit, model))
@@ -110,6 +120,23 @@ def _add_reward_models(
             except NonFiniteLossError as error:
                 what, _, _ = str(error).partition(" policy_ holds")
                 each[1].error = f"the reward model failed: {what} policy_ is not trained."
+
+
+def _on_a_sample(learner: Any, fit: StreamedFit) -> Any:
+    """A reward model of some blocks of a log on disk, from which the policy does not learn."""
+    given = learner.reward_model
+    if isinstance(given, CrossFittedRewardModel):
+        raise ValueError(
+            "reward_model was cross-fitted on a log in memory. For a log on disk pass one that is "
+            "not fitted, or opl.FittedRewardModel(model) of other rounds."
+        )
+    model = learner.default_reward_model() if given is None else copy.deepcopy(given)
+    sample = fit.needs_sample(model)
+    if sample is None:
+        return model
+    fitted = cross_fit_many([model], [sample], [1], [0])[0]
+    (fit.q_model,) = fitted.models
+    return fitted
 
 
 def _cross_fit(to_fit: Sequence[tuple[Any, Fit, Any]]) -> None:

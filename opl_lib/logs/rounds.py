@@ -133,6 +133,28 @@ class Rounds:
     def __len__(self) -> int:
         return self.n_rounds
 
+    def chunks(self, name: str) -> Iterator[np.ndarray]:
+        """A column in parts, one after the other; of a log in memory, in one.
+
+        Parameters
+        ----------
+        name : str
+            ``"reward"``, say.
+
+        Yields
+        ------
+        array of shape (m, …)
+
+        Raises
+        ------
+        ValueError
+            If the log has no such column.
+        """
+        column = getattr(self, name) if isinstance(name, str) and name in _COLUMNS else None
+        if column is None:
+            raise ValueError(f"name must be that of a column of this log; got {name!r}.")
+        yield column
+
     def __getitem__(self, rows: Any) -> Self:
         """Return the log of some rounds: a slice, row numbers or a boolean mask."""
         rows = row_numbers(rows, self.n_rounds)

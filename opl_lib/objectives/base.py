@@ -117,15 +117,17 @@ class Formula:
     def check_log(self, feedback: BanditFeedback) -> None:
         """Raise ValueError at the first reward that the formula is not made for."""
         check_feedback(feedback)
-        reward = feedback.reward
-        outside = (reward < self.min_reward) | (reward > self.max_reward)
-        if outside.any():
-            row = int(np.argmax(outside))
-            raise ValueError(
-                f"objective {self.name!r} is made for rewards from {self.min_reward:g} to "
-                f"{self.max_reward:g}; row {row} has {reward[row]:.9g}. Rescale the rewards, or "
-                "take an objective for any reward, such as 'squared_error' or 'dr'."
-            )
+        n_before = 0
+        for reward in feedback.chunks("reward"):
+            outside = (reward < self.min_reward) | (reward > self.max_reward)
+            if outside.any():
+                row = int(np.argmax(outside))
+                raise ValueError(
+                    f"objective {self.name!r} is made for rewards from {self.min_reward:g} to "
+                    f"{self.max_reward:g}; row {n_before + row} has {reward[row]:.9g}. Rescale the "
+                    "rewards, or take an objective for any reward, such as 'squared_error' or 'dr'."
+                )
+            n_before += len(reward)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -226,14 +228,22 @@ class Objective(Formula):
                 "cluster_pscore. Make it with opl.with_clusters(feedback, cluster)."
             )
         for name in ("pscore", "cluster_pscore"):
-            column = getattr(feedback, name)
-            if column is not None and column.min() < SMALLEST:
-                row = int(column.argmin())
-                raise ValueError(
-                    f"{name} is too small for single precision: row {row} has {column[row]:.3g}, "
-                    "and its weight would be infinite. Drop such rows, or correct them; "
-                    "feedback.report() counts the small ones."
-                )
+            if getattr(feedback, name) is not None:
+                _check_single(name, feedback)
+
+
+def _check_single(name: str, feedback: BanditFeedback) -> None:
+    """Raise if a propensity has no weight in single precision."""
+    n_before = 0
+    for column in feedback.chunks(name):
+        if column.min() < SMALLEST:
+            row = int(column.argmin())
+            raise ValueError(
+                f"{name} is too small for single precision: row {n_before + row} has "
+                f"{column[row]:.3g}, and its weight would be infinite. Drop such rows, or correct "
+                "them; feedback.report() counts the small ones."
+            )
+        n_before += len(column)
 
 
 def _shown(settings: Mapping[str, Any]) -> str:

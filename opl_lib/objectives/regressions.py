@@ -69,8 +69,13 @@ class Link:
         """The log with the rewards that the scores are to predict."""
         if self.to_reward is not identity:
             return feedback
-        reward = (feedback.reward.astype(np.float64) - self.mean) / (self.scale or 1.0)
-        return replace(feedback, reward=reward)
+        return replace(feedback, reward=self.standardised(feedback.reward))
+
+    def standardised(self, reward: np.ndarray) -> np.ndarray:
+        """Rewards (n,) as the scores are to predict them."""
+        if self.to_reward is not identity:
+            return reward
+        return (reward.astype(np.float64) - self.mean) / (self.scale or 1.0)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -124,18 +129,24 @@ class Regression(Formula):
     def link(self, reward: np.ndarray) -> Link:
         """How scores become rewards such as these: a score of 0 is their mean."""
         reward = reward.astype(np.float64)
-        if self.to_reward is identity:
-            mean, scale = mean_and_scale(reward)
-            return Link(mean=mean, scale=scale, starts_at_mean=True)
-        if self.from_reward is None:
-            return Link(self.to_reward)
-        # a log without clicks does not say that there are none
-        low, high = self.min_reward, self.max_reward
-        half = 0.5 / len(reward) * (high - low if math.isfinite(high - low) else 1.0)
-        mean = min(max(float(reward.mean()), low + half), high - half)
-        offset = self.from_reward(mean)
-        check_number(f"from_reward({mean:g})", offset)
-        return Link(self.to_reward, offset=float(offset), starts_at_mean=True)
+        return link_of_moments(self, float(reward.mean()), *mean_and_scale(reward), len(reward))
+
+
+def link_of_moments(
+    regression: Regression, plain_mean: float, mean: float, scale: float, n_rounds: int
+) -> Link:
+    """The link of rewards of which these are known; `mean` and `scale` are `mean_and_scale`."""
+    if regression.to_reward is identity:
+        return Link(mean=mean, scale=scale, starts_at_mean=True)
+    if regression.from_reward is None:
+        return Link(regression.to_reward)
+    # a log without clicks does not say that there are none
+    low, high = regression.min_reward, regression.max_reward
+    half = 0.5 / n_rounds * (high - low if math.isfinite(high - low) else 1.0)
+    mean = min(max(plain_mean, low + half), high - half)
+    offset = regression.from_reward(mean)
+    check_number(f"from_reward({mean:g})", offset)
+    return Link(regression.to_reward, offset=float(offset), starts_at_mean=True)
 
 
 def _regression(**about: Any) -> Callable[[Callable[..., Found]], Regression]:

@@ -42,6 +42,8 @@ WORDS = {
     "names": "name",
     "objective": "objective|catalogue",
     "path": "path|/|.*folder",
+    "paths": "path|/|.*folder",
+    "pieces": "pieces",
     "policy": "polic",
     "probabilities": "polic|probabilit",
     "q_hat": "reward model|reward_model|q_hat|prediction|predict_reward",

@@ -173,6 +173,7 @@ def calls():
         eligible=(t.eligible, optional(mask())),
     )
     yield from _open_bandit(one)
+    yield from _on_disk(one)
 
 
 def _rows():
@@ -602,6 +603,85 @@ def _readers(one, t, names_kind, name_kind):
         ),
         dim_context=(4, count()),
         dim_action_context=(4, count()),
+    )
+
+
+def _on_disk(one):
+    t = things()
+    folder = t.folder / "disk"
+    frame = t.folder / "clicks.parquet"
+    t.frame.to_parquet(frame)
+    log = opl.write_log(folder, t.log)
+    errors = (ValueError, TypeError, OSError)
+    places = Kind(
+        lambda right: {
+            "a number": 3,
+            "a list": [1],
+            "an object": object(),
+            "True": True,
+            "None": None,
+            "nothing": "",
+            "a file": t.file,
+            "no such folder": t.folder / "empty" / "zz",
+        },
+        errors=errors,
+    )
+
+    def write(path, pieces):
+        shutil.rmtree(t.folder / "new", ignore_errors=True)
+        return opl.write_log(path, pieces)
+
+    yield one(
+        "write_log",
+        write,
+        path=(t.folder / "new", also(places, {"a folder": folder})),
+        pieces=(
+            [t.log, t.log],
+            also(
+                thing(),
+                lambda right: {
+                    "None in it": [t.log, None],
+                    "a frame in it": [t.log, t.frame],
+                    "a frame": t.frame,
+                    "other widths": [t.plain, t.wide],
+                },
+                lambda right: {"a generator": (log for log in right), "a tuple": (*right,)},
+            ),
+        ),
+    )
+    yield one(
+        "open_log",
+        opl.open_log,
+        path=(folder, also(places, {"an empty folder": t.folder}, {"text": str(folder)})),
+        check=(True, flag()),
+    )
+    yield one("LogOnDisk.sample", log.sample, n_rounds=(7, count()), random_state=(0, seed()))
+    yield one(
+        "BanditFeedback.chunks", lambda name: list(t.log.chunks(name)), name=("reward", choice())
+    )
+    yield one(
+        "LogOnDisk.read",
+        log.read,
+        name=("reward", choice()),
+        start=(0, count(least=0, most=5)),
+        stop=(5, count(least=0, most=t.n)),
+    )
+    yield one(
+        "read_parquet",
+        lambda paths, rows_at_once: list(
+            opl.read_parquet(
+                paths,
+                rows_at_once,
+                context=["x0", "x1"],
+                action="item",
+                reward="click",
+                pscore="p",
+                items=t.table_of_items,
+                item_id="id",
+            )
+        ),
+        paths=(frame, also(places, {"a folder": folder}, {"text": str(frame), "a list": [frame]})),
+        rows_at_once=(100, count()),
     )
 
 

@@ -1,0 +1,244 @@
+"""A fit on a log on disk: blocks of rounds in a random order, read as they are needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..answers import row_predictor
+from ..arrays import single_precision
+from ..logs.feedback import BanditFeedback
+from ..logs.on_disk import LogOnDisk, in_memory
+from ..objectives import Batch, Regression
+from ..objectives.regressions import Link, link_of_moments
+from ..protocols import RewardModel
+from .eligible import EligibleItems, Sets, restricts
+from .fit import Fit
+from .reward_models import FittedRewardModel
+from .steps import StepInput
+
+# Rounds that are read in one piece, at least, and blocks whose rounds are mixed.
+_BLOCK = 4096
+_BLOCKS_AT_ONCE = 16
+# A reward model learns from at most so many rounds, from which the policy does not.
+_REWARD_MODEL_ROUNDS = 200_000
+_COLUMNS = ("action", "reward", "pscore", "cluster_pscore")
+
+
+def order_of_blocks(seed: int, epoch: int, blocks: np.ndarray) -> np.ndarray:
+    """The blocks of a log as an epoch takes them: a function of seed and epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(blocks)
+
+
+def order_in_group(seed: int, epoch: int, group: int, rows: np.ndarray) -> np.ndarray:
+    """The rounds of some blocks as an epoch takes them; so a place in a log is one number."""
+    return np.random.default_rng([seed, epoch, group]).permutation(rows)
+
+
+class Moments(NamedTuple):
+    """What a fit needs to know of all rewards: one number each, from passes over the column."""
+
+    mean: float
+    scale: float
+    root_mean_square: float
+    are_clicks: bool
+
+
+def reward_moments(log: BanditFeedback) -> Moments:
+    """Two passes over the rewards of a log, in memory that does not grow with it."""
+    size, clicks = 0.0, True
+    for reward in log.chunks("reward"):
+        size = max(size, float(np.abs(reward).max()))
+        clicks = clicks and bool(np.isin(reward, (0, 1)).all())
+    n, mean, squares, unit = 0, 0.0, 0.0, size or 1.0
+    for reward in log.chunks("reward"):
+        part = reward.astype(np.float64) / unit
+        away, m = float(part.mean()) - mean, len(part)
+        squares += float(np.square(part - part.mean()).sum()) + away * away * n * m / (n + m)
+        mean, n = mean + away * m / (n + m), n + m
+    spread = math.sqrt(squares / n)
+    root = unit * math.sqrt(squares / n + mean * mean)
+    scale = unit * spread
+    return Moments(unit * mean, scale if scale > 1e-12 * abs(unit * mean) else 0.0, root, clicks)
+
+
+class StreamedFit(Fit):
+    """A fit on a log on disk, in memory that does not grow with the log.
+
+    Attributes
+    ----------
+    blocks : integer array
+        Numbers of the blocks to learn from.
+    q_model : reward model, optional
+        Fitted on other blocks.
+    """
+
+    feedback: LogOnDisk
+
+    def __post_init__(self) -> None:
+        self.moments = reward_moments(self.feedback)
+        super().__post_init__()
+        batch_size = self.settled.batch_size
+        self.block_rows = batch_size * math.ceil(_BLOCK / batch_size)
+        self.blocks = np.arange(math.ceil(self.feedback.n_rounds / self.block_rows))
+        self.q_model: RewardModel | None = None
+
+    def _standardise(self, objective: Regression) -> None:
+        mean, scale, *_ = self.moments
+        n_rounds = self.feedback.n_rounds
+        self.link = self.link or link_of_moments(objective, mean, mean, scale, n_rounds)
+
+    def reward_moments(self) -> tuple[float, float]:
+        return self.moments.mean, self.moments.scale
+
+    @property
+    def unit(self) -> float:
+        if isinstance(self.objective, Regression) or self.moments.are_clicks:
+            return 1.0
+        return 2.0 ** round(math.log2(self.moments.root_mean_square))
+
+    @property
+    def kind(self) -> tuple:
+        return id(self), *super().kind
+
+    def needs_sample(self, model: RewardModel) -> BanditFeedback | None:
+        """Rounds in memory that a reward model can be fitted on; they are then left out here.
+
+        None for a model that is fitted already, which needs none.
+        """
+        self.q_model = model
+        if isinstance(model, FittedRewardModel):
+            return None
+        if len(self.blocks) < 2:
+            raise ValueError(
+                f"the log on disk has {self.feedback.n_rounds:,} rounds, too few for two blocks of "
+                f"{self.block_rows:,}: take it into memory, log[:]."
+            )
+        drawn = order_of_blocks(self.settled.random_state, 0, self.blocks)
+        n_sample = min(len(drawn) // 2, math.ceil(_REWARD_MODEL_ROUNDS / self.block_rows))
+        self.blocks = np.sort(drawn[n_sample:])
+        return in_memory(self.feedback, *self.ends_of(np.sort(drawn[:n_sample])))
+
+    def ends_of(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where blocks start, and where they end."""
+        starts = blocks * self.block_rows
+        return starts, np.minimum(starts + self.block_rows, self.feedback.n_rounds)
+
+    def own_log(self) -> StreamedLog:
+        return StreamedLog(self)
+
+
+class StreamedLog:
+    """What `StackedLog` is of logs in memory, of one on disk."""
+
+    n_models = 1
+
+    def __init__(self, fit: StreamedFit) -> None:
+        self.fit, self.log = fit, fit.feedback
+        starts, ends = fit.ends_of(fit.blocks)
+        self.n_rounds = int((ends - starts).sum())
+        items = single_precision("action_context", self.log.action_context)
+        self.action_context = torch.from_numpy(items)[None]
+        self.sets: Sets | None = None
+        if fit.way != "logged" and restricts(self.log):
+            assert self.log.eligible is not None
+            self.sets = Sets(self.log.eligible.sets)
+
+    def batches(
+        self, batch_size: int, orders: Sequence[Any] | None, epoch: int = 1, skip: int = 0
+    ) -> Iterator[StepInput]:
+        """One epoch from a batch on; no group of blocks before it is read."""
+        seed, blocks = self.fit.settled.random_state, self.fit.blocks
+        if orders is not None:
+            blocks = order_of_blocks(seed, epoch, blocks)
+        for group, first in enumerate(range(0, len(blocks), _BLOCKS_AT_ONCE)):
+            starts, ends = self.fit.ends_of(blocks[first : first + _BLOCKS_AT_ONCE])
+            n_rows = int((ends - starts).sum())
+            n_batches = math.ceil(n_rows / batch_size)
+            if skip >= n_batches:
+                skip -= n_batches
+                continue
+            rows = np.arange(n_rows)
+            if orders is not None:
+                rows = order_in_group(seed, epoch, group, rows)
+            yield from self._of_group(starts, ends, rows, batch_size, skip)
+            skip = 0
+
+    def look(
+        self, generators: Sequence[torch.Generator], n: int
+    ) -> tuple[Tensor, EligibleItems | None]:
+        """The contexts of some rounds, from one random block."""
+        drawn = torch.randint(len(self.fit.blocks), (), generator=generators[0])
+        start = int(self.fit.blocks[int(drawn)]) * self.fit.block_rows
+        stop = min(start + n, self.log.n_rounds)
+        context = single_precision("context", self.log.read("context", start, stop))
+        eligible = None
+        if self.sets is not None:
+            number = self.log.read("eligible", start, stop).astype(np.int64)
+            eligible = EligibleItems(self.sets, torch.from_numpy(number)[None])
+        return torch.from_numpy(context)[None], eligible
+
+    def _of_group(
+        self, starts: np.ndarray, ends: np.ndarray, rows: np.ndarray, batch_size: int, skip: int
+    ) -> Iterator[StepInput]:
+        """The batches of some blocks, whose rounds are in memory meanwhile."""
+
+        def read(name: str) -> np.ndarray:
+            pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+            return np.concatenate([self.log.read(name, *pair) for pair in pairs])
+
+        columns = {name: read(name) for name in _COLUMNS if getattr(self.log, name) is not None}
+        raw = read("context")
+        context = torch.from_numpy(single_precision("context", raw))
+        batch = {name: _tensor(name, c, self.fit.link) for name, c in columns.items()}
+        eligible = None
+        if self.sets is not None:
+            number = torch.from_numpy(read("eligible").astype(np.int64))
+            eligible = EligibleItems(self.sets, number[None])
+        predict = None
+        if self.fit.q_model is not None:
+            predict = row_predictor(self.fit.q_model, raw, self.log.action_context)
+        for first in range(skip * batch_size, len(rows), batch_size):
+            own = rows[first : first + batch_size]
+            here = torch.from_numpy(own)
+            q_hat = None if predict is None else partial(_predicted, predict, own, self.log)
+            yield StepInput(
+                context[here][None],
+                Batch(**{name: column[here][None] for name, column in batch.items()}),
+                q_hat,
+                None if predict is None else _logged(predict, own, columns["action"][own]),
+                None if eligible is None else eligible._replace(number=number[here][None]),
+            )
+
+
+def _tensor(name: str, column: np.ndarray, link: Link | None) -> Tensor:
+    if name == "action":
+        return torch.from_numpy(column.astype(np.int64))
+    if name == "reward" and link is not None:
+        column = link.standardised(column)
+    return torch.from_numpy(single_precision(name, column))
+
+
+def _predicted(predict: Any, rows: np.ndarray, log: LogOnDisk, items: Tensor | None) -> Tensor:
+    """Predictions of some rounds for some items, (1, B, m)."""
+    numbers = np.arange(log.n_actions) if items is None else items[0].numpy()
+    found = single_precision("what the reward model returned", predict(rows, numbers))
+    return torch.from_numpy(found)[None]
+
+
+def _logged(predict: Any, rows: np.ndarray, action: np.ndarray) -> Tensor:
+    """Predictions of some rounds for their own logged items, (1, B)."""
+    items, place = np.unique(action, return_inverse=True)
+    found = single_precision("what the reward model returned", predict(rows, items))
+    return torch.from_numpy(found[np.arange(len(rows)), place])[None]
+
+
+def new_fit(feedback: BanditFeedback, *args: Any, **kwargs: Any) -> Fit:
+    """A fit on a log in memory, or on one on disk."""
+    return (StreamedFit if isinstance(feedback, LogOnDisk) else Fit)(feedback, *args, **kwargs)
