@@ -16,6 +16,8 @@ NAMES = {
     "avg": "average",
     "baseline_ips": "IPS, baseline",
     "best_constant_item": "best constant item",
+    "ci_lower": "lower end",
+    "ci_upper": "upper end",
     "clipped_dr": "clipped DR",
     "clipped_ips": "clipped IPS",
     "controlled_ips": "controlled IPS",
@@ -27,6 +29,7 @@ NAMES = {
     "ips": "IPS",
     "iters": "updates",
     "lse": "LSE",
+    "max_weight": "largest weight",
     "mips": "MIPS",
     "mrdr": "MRDR",
     "n_actions": "items",
@@ -41,6 +44,7 @@ NAMES = {
     "sndr": "SNDR",
     "snips": "SNIPS",
     "squared_error": "squared error",
+    "std_error": "standard error",
     "switch_dr": "Switch-DR",
 }
 _MOST_DIGITS = 6
