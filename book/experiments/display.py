@@ -16,6 +16,8 @@ NAMES = {
     "avg": "average",
     "baseline_ips": "IPS, baseline",
     "best_constant_item": "best constant item",
+    "beta_dr": "β-DR",
+    "beta_ips": "β-IPS",
     "clipped_dr": "clipped DR",
     "clipped_ips": "clipped IPS",
     "controlled_ips": "controlled IPS",
