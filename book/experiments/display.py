@@ -16,6 +16,8 @@ NAMES = {
     "avg": "average",
     "baseline_ips": "IPS, baseline",
     "best_constant_item": "best constant item",
+    "beta_dr": "β-DR",
+    "beta_ips": "β-IPS",
     "ci_lower": "lower end",
     "ci_upper": "upper end",
     "clipped_dr": "clipped DR",
