@@ -36,6 +36,7 @@ from .plotting import (
     plot_watch,
 )
 from .policies.constant import ConstantItemPolicy
+from .policies.exploring import ExploringPolicy
 from .policies.index import ItemIndex
 from .policies.towers import TwoTower
 from .policies.two_stage import TwoStagePolicy
@@ -72,6 +73,7 @@ __all__ = [
     "EarlyStopping",
     "Eligible",
     "Estimator",
+    "ExploringPolicy",
     "FittedRewardModel",
     "Form",
     "ItemIndex",

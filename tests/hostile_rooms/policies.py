@@ -87,6 +87,26 @@ def calls():
         random_state=(0, optional(seed())),
         eligible=eligible,
     )
+    yield one(
+        "ExploringPolicy",
+        opl.ExploringPolicy,
+        policy=(two, thing()),
+        epsilon=(0.5, number(outside=(-0.1, 1.1))),
+        k=(2, count()),
+        index=(opl.ItemIndex, thing(but=("a class",))),
+    )
+    explores = opl.ExploringPolicy(two, 0.5, 2)
+    for name in ("predict_proba", "sample", "draw"):
+        drawn = {} if name == "predict_proba" else {"random_state": (0, optional(seed()))}
+        yield one(
+            f"ExploringPolicy.{name}",
+            getattr(explores, name),
+            context=context,
+            action_context=items,
+            eligible=eligible,
+            **drawn,
+        )
+    yield one("ExploringPolicy.for_items", explores.for_items, action_context=items)
     with_columns = opl.TwoTowerPolicy(t.towers, columns=t.fitted_columns)
     visits, table = t.frames
     other_frames = {
