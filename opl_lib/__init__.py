@@ -37,6 +37,7 @@ from .plotting import (
 )
 from .policies.constant import ConstantItemPolicy
 from .policies.exploring import ExploringPolicy
+from .policies.hnsw import HNSWIndex
 from .policies.index import ItemIndex
 from .policies.towers import TwoTower
 from .policies.two_stage import TwoStagePolicy
@@ -76,6 +77,7 @@ __all__ = [
     "ExploringPolicy",
     "FittedRewardModel",
     "Form",
+    "HNSWIndex",
     "ItemIndex",
     "Learned",
     "LogReport",

@@ -203,6 +203,34 @@ def calls():
         lambda queries: opl.ItemIndex(vectors * 1e308).search(queries, 2),
         queries=(queries * 1e-308, Kind(lambda right: {"giants": queries * 1e308})),
     )
+    graph = opl.HNSWIndex(vectors)
+    few = {"links": 2, "build_breadth": 4}
+    yield one(
+        "HNSWIndex",
+        lambda embeddings, links, build_breadth, breadth: opl.HNSWIndex(
+            embeddings, links, build_breadth, breadth
+        ),
+        embeddings=(vectors, also(features(single=True), {"no rows": vectors[:0]})),
+        links=(few["links"], count(least=2, most=1000)),
+        build_breadth=(few["build_breadth"], count(most=100_000)),
+        breadth=(4, count(most=1_000_000)),
+    )
+    yield one(
+        "HNSWIndex.search",
+        graph.search,
+        queries=(queries, features(width=True, single=True)),
+        k=(2, count(most=3)),
+        eligible=(np.ones((2, 3), bool), eligible_kind()),
+    )
+    saved = t.folder / "saved.index"
+    graph.save(saved)
+    yield one("HNSWIndex.save", graph.save, path=(t.folder / "other.index", path))
+    yield one(
+        "HNSWIndex.load",
+        opl.HNSWIndex.load,
+        path=(saved, path),
+        embeddings=(vectors, also(features(width=True, single=True), {"others": vectors + 1})),
+    )
     yield one(
         "TwoStagePolicy",
         opl.TwoStagePolicy,
