@@ -39,6 +39,7 @@ from .policies.constant import ConstantItemPolicy
 from .policies.exploring import ExploringPolicy
 from .policies.hnsw import HNSWIndex
 from .policies.index import ItemIndex
+from .policies.onnx_export import export_onnx
 from .policies.towers import TwoTower
 from .policies.two_stage import TwoStagePolicy
 from .policies.two_tower import TwoTowerPolicy
@@ -105,6 +106,7 @@ __all__ = [
     "epsilon_greedy_as_published",
     "estimate_propensities",
     "evaluate",
+    "export_onnx",
     "fit_many",
     "learn",
     "load_open_bandit",

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import torch
-from hostile import Kind, also, but, count, features, number, optional, seed, thing
+from hostile import Kind, also, but, choice, count, features, number, optional, seed, thing
 
 import opl_lib as opl
 
@@ -221,6 +221,13 @@ def calls():
         queries=(queries, features(width=True, single=True)),
         k=(2, count(most=3)),
         eligible=(np.ones((2, 3), bool), eligible_kind()),
+    )
+    yield one(
+        "export_onnx",
+        opl.export_onnx,
+        policy=(two, thing()),
+        path=(t.folder / "tower.onnx", path),
+        tower=("items", choice()),
     )
     saved = t.folder / "saved.index"
     graph.save(saved)
