@@ -31,7 +31,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    with socket.socket() as own:
+    # with its protocol named, asyncio sends answers at once; else each waits for the other side
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as own:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         own.bind(("127.0.0.1", args.port))
         if args.seconds is not None:

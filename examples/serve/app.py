@@ -44,8 +44,7 @@ def make_app(model: Model, records: Records) -> FastAPI:
     torch.set_num_threads(1)
     service = draws.Draws(model, records)
     number_of = {name: number for number, name in enumerate(model.ids)}
-    statuses: Counter = Counter()
-    seconds = Counter()
+    measured = Measured()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI):
@@ -83,28 +82,53 @@ def make_app(model: Model, records: Records) -> FastAPI:
     @app.get("/metrics")
     async def metrics() -> PlainTextResponse:
         lines = [f"serve_{name}_total {n}" for name, n in service.counts.items()]
-        lines += [f'serve_answers_total{{status="{s}"}} {n}' for s, n in sorted(statuses.items())]
-        lines += [f"serve_seconds_total {seconds['all']:.6f}"]
+        answers = sorted(measured.statuses.items())
+        lines += [f'serve_answers_total{{status="{s}"}} {n}' for s, n in answers]
+        lines += [f"serve_seconds_total {measured.seconds:.6f}"]
         return PlainTextResponse("\n".join(lines) + "\n")
-
-    @app.middleware("http")
-    async def measured(request: Request, call_next: Any) -> Response:
-        start = time.perf_counter()
-        length = request.headers.get("content-length", "")
-        if request.method == "POST" and not length.isdecimal():
-            answer = _json({"error": "say how long the body is: Content-Length"}, 411)
-        elif length and int(length) > MAX_BYTES:
-            answer = _json({"error": f"the body is longer than {MAX_BYTES} bytes"}, 413)
-        else:
-            answer = await call_next(request)
-        statuses[answer.status_code] += 1
-        seconds["all"] += time.perf_counter() - start
-        return answer
 
     app.exception_handler(draws.Refused)(_refused)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
+    app.add_middleware(measured.around)
     return app
+
+
+class Measured:
+    """Counts answers and their seconds, and refuses bodies that are too long to be read."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter = Counter()
+        self.seconds = 0.0
+
+    def around(self, app: Any) -> Any:
+        """The same app, measured."""
+
+        async def measured(scope: dict, receive: Any, send: Any) -> None:
+            if scope["type"] != "http":
+                await app(scope, receive, send)
+                return
+
+            async def counted(message: dict) -> None:
+                if message["type"] == "http.response.start":
+                    self.statuses[message["status"]] += 1
+                await send(message)
+
+            start = time.perf_counter()
+            await (_too_long(scope) or app)(scope, receive, counted)
+            self.seconds += time.perf_counter() - start
+
+        return measured
+
+
+def _too_long(scope: dict) -> Response | None:
+    """The refusal of a body that does not say how long it is, or is too long."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    if scope["method"] == "POST" and not length.isdigit():
+        return _json({"error": "say how long the body is: Content-Length"}, 411)
+    if length and int(length) > MAX_BYTES:
+        return _json({"error": f"the body is longer than {MAX_BYTES} bytes"}, 413)
+    return None
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:

@@ -43,7 +43,10 @@ def killed(
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
             thread.start()
-        over.wait(seconds * rng.random())  # at any moment
+        for _ in range(2000):  # until the first answers, at most 20 seconds
+            if answers or over.wait(0.01):
+                break
+        over.wait(seconds * rng.random())  # then at any moment
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         over.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -53,6 +54,8 @@ def save_model(
     settings = {"epsilon": epsilon, "k": k, "index": index}
     write_atomically(folder / "settings.json", json.dumps(settings).encode())
     policy.save(folder / "policy.pt")
+    if index == "hnsw":  # to build it takes longer than a start should
+        opl.HNSWIndex(policy.embed_items(np.asarray(items, np.float32))).save(folder / "items.hnsw")
 
 
 def load_model(folder: str | Path) -> Model:
@@ -65,5 +68,7 @@ def load_model(folder: str | Path) -> Model:
         items, ids = table["items"], table["ids"].tolist()
     learned = opl.TwoTowerPolicy.load(Path(folder) / "policy.pt")
     index = INDEXES[settings["index"]]
+    if settings["index"] == "hnsw":
+        index = functools.partial(opl.HNSWIndex.load, Path(folder) / "items.hnsw")
     policy = opl.ExploringPolicy(learned, settings["epsilon"], settings["k"], index)
     return Model(policy.for_items(items), items, ids, version)

@@ -50,7 +50,7 @@ def served(
         process.stderr.close()
 
 
-def _address(process: subprocess.Popen, seconds: float = 60) -> str:
+def _address(process: subprocess.Popen, seconds: float = 120) -> str:
     ready, _, _ = select.select([process.stdout], [], [], seconds)
     address = process.stdout.readline().strip() if ready else ""
     if not address:
