@@ -1,6 +1,6 @@
 """Learn, serve, log, learn: a loop on one machine, against a shop whose truth is known.
 
-python -m serve.loop FOLDER [--rounds 3] [--visitors 4000] [--seed 0]      (in examples/)
+python -m serve.loop FOLDER [--rounds 3] [--visitors 3000] [--seed 0]      (in examples/)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .feedback import read_feedback
 from .model import load_model, save_model
 from .process import served
 
-EPSILON, TEMPERATURE, AT_ONCE = 0.2, 0.02, 16
+EPSILON, TEMPERATURE, AT_ONCE = 0.2, 0.02, 64
 
 
 def shop(seed: int) -> opl.ShopWorld:
@@ -114,7 +114,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="a new folder for policies and the log")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--visitors", type=int, default=4000, help="of each round")
+    parser.add_argument("--visitors", type=int, default=3000, help="of each round")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.folder.mkdir(parents=True)
