@@ -35,13 +35,15 @@ BENCHMARKS = {
     "overhead": "seconds that a fit costs beyond its steps",
     "value": "time to a policy value, against other learners",
     "million": "a run on 1,000,000 items",
+    "serving": "an index against exact search, and requests a second of a service",
+    "service_kills": "a service that is killed fifty times",
     "learn": "from a log of 40,000 rounds and 300 items to a decision",
 }
 PACKAGES = ("opl-lib", "torch", "numpy", "scikit-learn", "obp", "vowpalwabbit")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    about = "\n".join(f"  {name:<10}{what}" for name, what in BENCHMARKS.items())
+    about = "\n".join(f"  {name:<14}{what}" for name, what in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         epilog=f"benchmarks:\n{about}",

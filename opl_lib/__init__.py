@@ -39,7 +39,10 @@ from .plotting import (
     plot_watch,
 )
 from .policies.constant import ConstantItemPolicy
+from .policies.exploring import ExploringPolicy
+from .policies.hnsw import HNSWIndex
 from .policies.index import ItemIndex
+from .policies.onnx_export import export_onnx
 from .policies.towers import TwoTower
 from .policies.two_stage import TwoStagePolicy
 from .policies.two_tower import TwoTowerPolicy
@@ -75,8 +78,10 @@ __all__ = [
     "EarlyStopping",
     "Eligible",
     "Estimator",
+    "ExploringPolicy",
     "FittedRewardModel",
     "Form",
+    "HNSWIndex",
     "ItemIndex",
     "Learned",
     "LogOnDisk",
@@ -105,6 +110,7 @@ __all__ = [
     "epsilon_greedy_as_published",
     "estimate_propensities",
     "evaluate",
+    "export_onnx",
     "fit_many",
     "learn",
     "load_open_bandit",

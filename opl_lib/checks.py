@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import sys
 import warnings
@@ -84,6 +85,16 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     known = list(choices)
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {known}; got {value!r}.")
+
+
+def from_extra(module: str, extra: str, user: str) -> Any:
+    """A module that comes with an extra; raise an error that names the extra if it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'{user} needs {module}, which is not installed: pip install "opl-lib[{extra}]".'
+        ) from error
 
 
 def plain_arithmetic(function: Callable[_P, _R]) -> Callable[_P, _R]:

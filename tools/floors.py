@@ -15,7 +15,8 @@ def floors():
     """The lower bound of each package that the library, its figures and the experiments need."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["plotting"], *extras["book"]]
+    used = ("ann", "onnx", "serve", "plotting", "book")
+    needed = [*project["dependencies"], *(each for name in used for each in extras[name])]
     return {name: version for name, version in map(parts, needed) if version}
 
 

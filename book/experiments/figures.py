@@ -15,6 +15,7 @@ from .rare_typed import TypedCell
 from .rehearsal import REHEARSED, BoundsCell, RehearsalCell
 from .rule import EPSILONS, RuleCell
 from .runner import Runnable
+from .serve_loop import ServeLoopCell
 from .shops import SHOPS, ShopCell
 
 OBJECTIVES = ("ips", "dr", "regression")
@@ -244,5 +245,8 @@ EXPERIMENTS = {
         "what a regression learns from the log of a rule, and of one that explores",
         tuple(RuleCell(share, own, 40_000) for own in (0.0, 0.7) for share in EPSILONS),
         _MANY,
+    ),
+    "serve_loop": Experiment(
+        "a loop of learning and serving, and its log", (ServeLoopCell(3_000),), (0, 1, 2)
     ),
 }

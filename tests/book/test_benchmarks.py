@@ -24,6 +24,8 @@ import memory
 import overhead
 import run as command
 import scaling
+import service_kills
+import serving
 import steps
 import value
 
@@ -178,6 +180,22 @@ def test_a_step_among_what_is_eligible_is_timed_beside_one_over_all():
     assert len(steps) == 2 * len(eligible.WAYS) * len(eligible.OBJECTIVES)
     assert set(steps.quantity) == {"all", "eligible"} and (steps.value > 0).all()
     assert len(held) == 1 and 0 < held.value.item() < 1
+
+
+def test_an_index_and_a_service_are_timed(monkeypatch):
+    monkeypatch.setattr(serving, "CONNECTIONS", (2,))
+    monkeypatch.setattr(serving, "BREADTHS", (10, 500))
+    table = pd.DataFrame(serving.run(quick=True))
+    recall = table[table.quantity == "recall@10"].value
+    assert recall.is_monotonic_increasing and recall.iloc[-1] > 0.95
+    rates = table[table.unit == "1/s"]
+    assert list(rates.case) == [f"service, {index}, 2 connections" for index in ("exact", "hnsw")]
+    assert (table[table.unit.isin(["ms", "1/s"])].value > 0).all()
+
+
+def test_a_service_that_is_killed_loses_nothing():
+    acknowledged, lost = service_kills.run(quick=True)
+    assert acknowledged["value"] > 0 and lost["value"] == 0
 
 
 def test_the_stopwatch_stands_still_while_it_looks(clock):

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import torch
-from hostile import Kind, also, but, count, features, number, optional, seed, thing
+from hostile import Kind, also, but, choice, count, features, number, optional, seed, thing
 
 import opl_lib as opl
 
@@ -87,6 +87,26 @@ def calls():
         random_state=(0, optional(seed())),
         eligible=eligible,
     )
+    yield one(
+        "ExploringPolicy",
+        opl.ExploringPolicy,
+        policy=(two, thing()),
+        epsilon=(0.5, number(outside=(-0.1, 1.1))),
+        k=(2, count()),
+        index=(opl.ItemIndex, thing(but=("a class",))),
+    )
+    explores = opl.ExploringPolicy(two, 0.5, 2)
+    for name in ("predict_proba", "sample", "draw"):
+        drawn = {} if name == "predict_proba" else {"random_state": (0, optional(seed()))}
+        yield one(
+            f"ExploringPolicy.{name}",
+            getattr(explores, name),
+            context=context,
+            action_context=items,
+            eligible=eligible,
+            **drawn,
+        )
+    yield one("ExploringPolicy.for_items", explores.for_items, action_context=items)
     with_columns = opl.TwoTowerPolicy(t.towers, columns=t.fitted_columns)
     visits, table = t.frames
     other_frames = {
@@ -182,6 +202,41 @@ def calls():
         "ItemIndex.search of giants",
         lambda queries: opl.ItemIndex(vectors * 1e308).search(queries, 2),
         queries=(queries * 1e-308, Kind(lambda right: {"giants": queries * 1e308})),
+    )
+    graph = opl.HNSWIndex(vectors)
+    few = {"links": 2, "build_breadth": 4}
+    yield one(
+        "HNSWIndex",
+        lambda embeddings, links, build_breadth, breadth: opl.HNSWIndex(
+            embeddings, links, build_breadth, breadth
+        ),
+        embeddings=(vectors, also(features(single=True), {"no rows": vectors[:0]})),
+        links=(few["links"], count(least=2, most=1000)),
+        build_breadth=(few["build_breadth"], count(most=100_000)),
+        breadth=(4, count(most=1_000_000)),
+    )
+    yield one(
+        "HNSWIndex.search",
+        graph.search,
+        queries=(queries, features(width=True, single=True)),
+        k=(2, count(most=3)),
+        eligible=(np.ones((2, 3), bool), eligible_kind()),
+    )
+    yield one(
+        "export_onnx",
+        opl.export_onnx,
+        policy=(two, thing()),
+        path=(t.folder / "tower.onnx", path),
+        tower=("items", choice()),
+    )
+    saved = t.folder / "saved.index"
+    graph.save(saved)
+    yield one("HNSWIndex.save", graph.save, path=(t.folder / "other.index", path))
+    yield one(
+        "HNSWIndex.load",
+        opl.HNSWIndex.load,
+        path=(saved, path),
+        embeddings=(vectors, also(features(width=True, single=True), {"others": vectors + 1})),
     )
     yield one(
         "TwoStagePolicy",

@@ -30,6 +30,20 @@ def test_search_equals_sorting_all_scores(rng, k):
     assert items.shape == scores.shape == (20, k)
 
 
+@pytest.mark.parametrize("n_items", [31, 32, 33, 1000, 5003])
+@pytest.mark.parametrize("k", [1, 2, 10])
+def test_search_by_blocks_equals_sorting_all_scores(rng, n_items, k):
+    """Ties within and between blocks, and rows with few eligible items."""
+    embeddings = rng.integers(-9, 10, size=(n_items, 2)).astype(np.float32)
+    queries = rng.integers(-3, 4, size=(12, 2)).astype(np.float32)
+    eligible = rng.random((12, n_items)) < np.linspace(0.01, 1, 12)[:, np.newaxis]
+    eligible[:, :k] = True
+    scores = np.where(eligible, queries @ embeddings.T, -np.inf)
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    items, _ = opl.ItemIndex(embeddings).search(queries, k, eligible)
+    np.testing.assert_array_equal(items, expected)
+
+
 @pytest.mark.parametrize("k", [1, 2, 5, 17, 40])
 def test_ties_are_ordered_by_item_number(rng, k):
     embeddings = rng.integers(-1, 2, size=(40, 2)).astype(float)

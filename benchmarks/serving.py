@@ -1,0 +1,138 @@
+"""Serving: an index against exact search, exact search among a million, and the service.
+
+The two searches take turns. The service runs in a process of its own with one thread; its client,
+in another, has some connections that each ask again as soon as they are answered. Every answer was
+on the disk before it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from measure import row
+
+import opl_lib as opl
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+
+from serve.client import connected
+from serve.model import save_model
+from serve.process import served
+
+BREADTHS = (10, 20, 40, 80, 160, 320, 640)
+CONNECTIONS = (1, 4, 8, 16)
+WIDTH, DIM = 40, 100
+
+
+def run(quick: bool) -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    rows = recall_and_latency(*((2_000, 50) if quick else (50_000, 400)))
+    rows += [exact(20_000 if quick else 1_000_000, 5 if quick else 40)]
+    return rows + service(1_000 if quick else 100_000, 0.5 if quick else 4)
+
+
+def towers(random_state: int = 0) -> opl.TwoTowerPolicy:
+    """Towers that nobody has trained: what they cost does not depend on the weights."""
+    return opl.TwoTowerPolicy(
+        opl.TwoTower.mlp(WIDTH, WIDTH, dim_embedding=DIM, random_state=random_state), 0.05
+    )
+
+
+def recall_and_latency(n_actions: int, n_queries: int, k: int = 10) -> list[dict[str, Any]]:
+    """One query at a time: milliseconds, and the share of the true best that is found."""
+    rng, policy = np.random.default_rng(0), towers()
+    embeddings = policy.embed_items(rng.normal(size=(n_actions, WIDTH)))
+    queries = policy.embed_context(rng.normal(size=(n_queries, WIDTH)))
+    start = time.perf_counter()
+    graph = opl.HNSWIndex(embeddings)
+    rows = [row("HNSW", "seconds to build", time.perf_counter() - start, "s", n_actions=n_actions)]
+    index = opl.ItemIndex(embeddings)
+    found = np.vstack([index.search(query[np.newaxis], k)[0] for query in queries])
+    for breadth in BREADTHS:
+        graph.breadth = breadth
+        items, exact_ms, graph_ms = [], [], []
+        for query in queries:
+            start = time.perf_counter()
+            index.search(query[np.newaxis], k)
+            middle = time.perf_counter()
+            items.append(graph.search(query[np.newaxis], k)[0][0])
+            exact_ms.append(1000 * (middle - start))
+            graph_ms.append(1000 * (time.perf_counter() - middle))
+        both = zip(items, found, strict=True)
+        recall = float(np.mean([len(set(a) & set(b)) / k for a, b in both]))
+        quicker, ms = median(exact_ms) / median(graph_ms), median(graph_ms)
+        for quantity, value, unit in (
+            ("recall@10", recall, ""),
+            ("exact", median(exact_ms), "ms"),
+            ("HNSW", ms, "ms"),
+        ):
+            rows.append(row(f"breadth {breadth}", quantity, value, unit, n_actions=n_actions))
+        is_goal = recall >= 0.95 and not any(each["required"] for each in rows)
+        goal = (4, 6) if is_goal else None
+        rows.append(
+            row(f"breadth {breadth}", "times exact", quicker, "", goal, n_actions=n_actions)
+        )
+    return rows
+
+
+def exact(n_actions: int, n_queries: int) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    index = opl.ItemIndex(rng.normal(size=(n_actions, 64)).astype(np.float32))
+    queries = rng.normal(size=(n_queries, 1, 64)).astype(np.float32)
+    ms = []
+    for query in queries:
+        start = time.perf_counter()
+        index.search(query, 10)
+        ms.append(1000 * (time.perf_counter() - start))
+    goal = (50, 30)
+    return row("exact top-10, 64 numbers", "one query", median(ms), "ms", goal, n_actions=n_actions)
+
+
+def service(n_actions: int, seconds: float) -> list[dict[str, Any]]:
+    """Requests a second, and the time that one in a hundred takes longer than, by connections."""
+    rng, rows = np.random.default_rng(0), []
+    items = rng.normal(size=(n_actions, WIDTH))
+    ids = [f"i{number}" for number in range(n_actions)]
+    for index in ("exact", "hnsw"):
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(Path(folder) / "model", towers(), items, ids, k=50, index=index)
+            measured = []
+            with served(Path(folder) / "model", Path(folder) / "log", 300) as (client, _):
+                for n in CONNECTIONS:
+                    asyncio.run(ask(str(client.base_url), n, seconds / 8))  # to warm up
+                    measured.append((n, *asyncio.run(ask(str(client.base_url), n, seconds))))
+        within = [each[1] for each in measured if each[2] <= 50]
+        best = max(within, default=None)
+        for n, rate, p99 in measured:
+            case, sizes = f"service, {index}, {n} connections", {"n_actions": n_actions}
+            goal = (200, 1000) if rate == best and index == "hnsw" else None
+            rows.append(row(case, "requests a second", rate, "1/s", goal, **sizes))
+            rows.append(row(case, "p99", p99, "ms", (50, 50) if goal else None, **sizes))
+    return rows
+
+
+async def ask(address: str, n_connections: int, seconds: float) -> tuple[float, float]:
+    """Requests a second, and the 99th percentile of their milliseconds."""
+    contexts = np.random.default_rng(1).normal(size=(64, WIDTH)).round(4)
+    bodies = [json.dumps({"context": context.tolist()}).encode() for context in contexts]
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def visitors() -> None:
+        async with connected(address) as connection:
+            while (start := time.perf_counter()) < end:
+                await connection.send("/recommend", bodies[len(taken) % len(bodies)])
+                taken.append(time.perf_counter() - start)
+
+    start = time.perf_counter()
+    await asyncio.gather(*(visitors() for _ in range(n_connections)))
+    return len(taken) / (time.perf_counter() - start), 1000 * float(np.quantile(taken, 0.99))

@@ -1,0 +1,74 @@
+"""What is served: a folder with a policy, its items, and how it explores."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import opl_lib as opl
+from opl_lib.files import write_atomically
+
+INDEXES = {"exact": opl.ItemIndex, "hnsw": opl.HNSWIndex}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A policy with its items encoded and indexed, and the version that the log will name."""
+
+    policy: opl.ExploringPolicy
+    items: np.ndarray
+    ids: list[str]
+    version: str
+
+    @property
+    def width(self) -> int:
+        """Number of features of a context."""
+        return opl.policies.towers.tower_widths(self.policy.policy.towers)[0]
+
+
+def save_model(
+    folder: str | Path,
+    policy: opl.TwoTowerPolicy,
+    items: np.ndarray,
+    ids: list[str],
+    epsilon: float = 0.05,
+    k: int = 50,
+    index: str = "exact",
+) -> None:
+    """Write what is served to a folder: a policy, features (n_actions, width) and ids of items."""
+    ids = [str(each) for each in ids]
+    if len(set(ids)) != len(items) or len(ids) != len(items):
+        raise ValueError(f"ids must name each of the {len(items)} items, and no two alike.")
+    opl.ExploringPolicy(policy, epsilon, k, INDEXES[index])  # refuses what cannot be
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    np.savez(file, items=np.asarray(items, dtype=np.float32), ids=np.array(ids))
+    write_atomically(folder / "items.npz", file.getvalue())
+    settings = {"epsilon": epsilon, "k": k, "index": index}
+    write_atomically(folder / "settings.json", json.dumps(settings).encode())
+    policy.save(folder / "policy.pt")
+    if index == "hnsw":  # to build it takes longer than a start should
+        opl.HNSWIndex(policy.embed_items(np.asarray(items, np.float32))).save(folder / "items.hnsw")
+
+
+def load_model(folder: str | Path) -> Model:
+    """Read a folder; its version is a checksum of all that propensities depend on."""
+    names = ("policy.pt", "items.npz", "settings.json")
+    content = {name: (Path(folder) / name).read_bytes() for name in names}
+    version = hashlib.sha256(b"".join(content.values())).hexdigest()[:16]
+    settings = json.loads(content["settings.json"])
+    with np.load(io.BytesIO(content["items.npz"])) as table:
+        items, ids = table["items"], table["ids"].tolist()
+    learned = opl.TwoTowerPolicy.load(Path(folder) / "policy.pt")
+    index = INDEXES[settings["index"]]
+    if settings["index"] == "hnsw":
+        index = functools.partial(opl.HNSWIndex.load, Path(folder) / "items.hnsw")
+    policy = opl.ExploringPolicy(learned, settings["epsilon"], settings["k"], index)
+    return Model(policy.for_items(items), items, ids, version)
