@@ -69,8 +69,22 @@ notebooks: $(READY) ## book/text/*.md to book/*.ipynb with outputs; CHAPTERS="01
 	@$(BIN)/python tools/chapters.py notebooks $(CHAPTERS)
 
 .PHONY: lab
-lab: $(READY) ## open the chapters in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=book
+lab: $(READY) ## open the first page and the chapters in JupyterLab
+	@$(BIN)/python tools/landing.py _build/lab
+	@$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/_build/lab/start.ipynb
+
+.PHONY: serve
+PORT ?= 8000
+serve: html ## the rendered book at http://127.0.0.1:8000; PORT=8001 for another
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+.PHONY: pdf
+pdf: html ## print the book to _build/book.pdf; needs a Chromium
+	@$(BIN)/python tools/offline.py pdf
+
+.PHONY: zip
+zip: html ## pack pages, notebooks, library and lock into _build/book.zip
+	@$(BIN)/python tools/offline.py zip
 
 .PHONY: bench
 bench: $(READY) ## time training against the article's loop and other libraries

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
+import landing
 import nbformat
 import numpy as np
 import public_names
@@ -151,6 +152,9 @@ def copy_sources():
     shutil.copytree(BOOK, source / "book", ignore=ignored)
     api = source / "book" / "api.md"
     api.write_text(public_names.page(api.read_text(encoding="utf-8")), encoding="utf-8")
+    intro = source / "book" / "intro.md"
+    text = landing.page(intro.read_text(encoding="utf-8"), source / "book" / "_static")
+    intro.write_text(text, encoding="utf-8")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(ROOT / name, source)
     if (ROOT / "results").is_dir():  # read by the chapters as ../results
@@ -165,7 +169,10 @@ def render(source):
         shutil.rmtree(BUILD / stale, ignore_errors=True)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     strict = ["-W", "-n", "--keep-going", "-q"]
-    done = subprocess.run([jupyter_book, "build", *strict, "--path-output", ROOT, source])
+    command = [jupyter_book, "build", *strict, "--path-output", ROOT, source]
+    found = [str(ROOT / "tools"), os.environ.get("PYTHONPATH", "")]  # tools/finishing.py is there
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found))}
+    done = subprocess.run(command, env=environment)
     if done.returncode:
         sys.exit("the book has warnings or errors, see above")
     print("open _build/html/index.html")

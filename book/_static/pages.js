@@ -1,0 +1,29 @@
+// From disk, a page may not read others: search shows titles without excerpts.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+// What scrolls sideways can be reached by keyboard, and shows that it scrolls.
+function markScrolling() {
+  for (const box of document.querySelectorAll(".bd-article :is(table, figure, div.math, pre)")) {
+    const overflow = getComputedStyle(box).overflowX;
+    const scrolls = overflow !== "visible" && box.scrollWidth > box.clientWidth + 1;
+    box.classList.toggle("scrolls", scrolls);
+    if (scrolls) box.tabIndex = 0;
+  }
+}
+
+// A button that folds is called by what it folds.
+function nameButtons() {
+  for (const button of document.querySelectorAll("button.toggle-button"))
+    button.setAttribute("aria-label", `Show or hide: ${button.parentElement.innerText.trim()}`);
+  for (const button of document.querySelectorAll(".search-button-field"))
+    button.removeAttribute("aria-label"); // its own text says more
+}
+
+window.addEventListener("load", async () => {
+  nameButtons();
+  await window.MathJax?.startup?.promise;
+  markScrolling();
+  window.addEventListener("resize", markScrolling);
+  document.addEventListener("toggle", markScrolling, true); // of <details>
+  document.addEventListener("click", () => setTimeout(markScrolling));
+});

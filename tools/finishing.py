@@ -1,0 +1,91 @@
+"""What pages need beyond Sphinx, as an extension of it: see `setup`.
+
+Figures stored at twice the screen's density, searchable Japanese terms, equations of the notation
+that are told from those of chapters, and HTML that everybody can read.
+"""
+
+import re
+from pathlib import Path
+
+from docutils import nodes
+from PIL import Image
+from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+SCREEN_DPI = 100  # what the chapters' figures are laid out for
+LETTERS = {"book/notation": "N"}  # pages without a number, and what their equations have for it
+JAPANESE = r"[\u3005-\u3007\u3041-\u30ff\u3400-\u9fff\uff66-\uff9f]+"
+
+_OUTSIDE_TAGS = re.compile(
+    rf"<(script|style)\b.*?</\1>|<[^>]*>|(?P<japanese>{JAPANESE})", re.DOTALL
+)
+_EMPTY_HEAD = re.compile(r"<th(?=[\s>])([^>]*)>((?:\s|&nbsp;|<p>|</p>)*)</th>")
+_IN_BRACKETS = re.compile(r"\(([^()]*)\)")
+
+
+def finished(html):
+    """The HTML of a page: Japanese is marked, an empty cell heads nothing, a fold has its name."""
+    html = _OUTSIDE_TAGS.sub(_with_language, html)
+    html = _EMPTY_HEAD.sub(r"<td\1>\2</td>", html)
+    return html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+
+
+def _with_language(match):
+    japanese = match["japanese"]
+    return f'<span lang="ja">{japanese}</span>' if japanese else match[0]
+
+
+def finish_page(app, pagename, templatename, context, doctree):
+    if "body" in context:
+        context["body"] = finished(context["body"])
+
+
+def number_equations(app, env):
+    """Equations of the pages in LETTERS are (N.1), (N.2), … there and wherever they are cited."""
+    for page, letter in LETTERS.items():
+        numbers = env.toc_fignumbers.get(page, {}).get("displaymath", {})
+        numbers.update({name: (letter, *number[-1:]) for name, number in numbers.items()})
+
+
+class JapaneseTerms(SphinxTransform):
+    """A glossary entry that starts with a Japanese term in brackets is in the index by that, too.
+
+    Search offers what is in the index with a link to the entry itself.
+    """
+
+    default_priority = 800  # before the domains take note of the index
+
+    def apply(self, **kwargs):
+        for item in self.document.findall(nodes.definition_list_item):
+            found = _IN_BRACKETS.match(item[-1].astext())
+            words = [word.strip() for word in found[1].split(",")] if found else []
+            japanese = [word for word in words if re.search(JAPANESE, word)]
+            for index in item.findall(addnodes.index):
+                _, _, target, main, _ = index["entries"][0]
+                index["entries"] += [("single", word, target, main, None) for word in japanese]
+
+
+class FigureWidths(SphinxPostTransform):
+    """A figure of more dots to the inch than a screen has is shown in its size and not larger."""
+
+    formats = ("html",)
+    default_priority = 900
+
+    def run(self, **kwargs):
+        for image in self.document.findall(nodes.image):
+            path = Path(self.env.srcdir) / image["uri"]
+            if "width" not in image and path.suffix == ".png" and path.is_file():
+                with Image.open(path) as stored:
+                    dpi = stored.info.get("dpi", (SCREEN_DPI,))[0]
+                    if dpi > 1.5 * SCREEN_DPI:
+                        image["width"] = f"{round(stored.width * SCREEN_DPI / dpi)}px"
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.add_transform(JapaneseTerms)
+    app.add_post_transform(FigureWidths)
+    app.connect("env-check-consistency", number_equations)  # the first after Sphinx numbers
+    app.connect("html-page-context", finish_page)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
