@@ -211,6 +211,13 @@ class BanditFeedback(Examined):
         Returns
         -------
         BanditFeedback
+
+        Examples
+        --------
+        >>> import opl_lib as opl
+        >>> log = opl.SyntheticWorld(4, 5, 5, random_state=0).sample(100, random_state=0)
+        >>> opl.BanditFeedback.from_obp(log.to_obp()).n_rounds
+        100
         """
         return cls(**readers.obp_columns(bandit_feedback, action_context))
 
