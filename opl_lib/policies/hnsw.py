@@ -133,7 +133,9 @@ class HNSWIndex:
         check_number("k", k, Integral, least=1, most=len(self))
         queries, k = np.ascontiguousarray(queries), int(k)
         mask_of = None if eligible is None else eligible_rows(eligible, len(queries), len(self))
-        items, scores = self._walk(queries, k) if mask_of is None else _nothing(len(queries), k)
+        items, scores = np.full((len(queries), k), -1), np.empty((len(queries), k), np.float32)
+        if mask_of is None:
+            items, scores = self._walk(queries, k)
         for row in map(int, np.flatnonzero((items < 0).any(axis=1))):
             mask = np.ones(len(self), bool) if mask_of is None else mask_of(slice(row, row + 1))[0]
             check_enough(mask[np.newaxis], k, row)
@@ -241,10 +243,6 @@ def _center(vectors: np.ndarray) -> np.ndarray:
     if np.abs(vectors).max() > np.finfo(np.float32).max / 4:
         return np.zeros(vectors.shape[1], dtype=np.float32)
     return vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-def _nothing(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.full((n_rows, k), -1), np.empty((n_rows, k), dtype=np.float32)
 
 
 def _faiss() -> Any:
