@@ -28,16 +28,16 @@ from serve.client import connected
 from serve.model import save_model
 from serve.process import served
 
-BREADTHS = (10, 20, 40, 80, 160, 320, 640)
+BREADTHS = (10, 20, 40, 80, 120, 160, 320)
 CONNECTIONS = (1, 4, 8, 16)
 WIDTH, DIM = 40, 100
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
-    rows = recall_and_latency(*((2_000, 50) if quick else (50_000, 400)))
+    rows = recall_and_latency(*((2_000, 50) if quick else (50_000, 300)))
     rows += [exact(20_000 if quick else 1_000_000, 5 if quick else 40)]
-    return rows + service(1_000 if quick else 100_000, 0.5 if quick else 4)
+    return rows + service(1_000 if quick else 100_000, 0.5 if quick else 3)
 
 
 def towers(random_state: int = 0) -> opl.TwoTowerPolicy:

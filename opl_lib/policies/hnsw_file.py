@@ -14,15 +14,15 @@ from ..files import write_atomically
 _FORMAT = "opl_lib.HNSWIndex 1"
 
 
-def write_index(path: Path, breadth: int, graph: bytes) -> None:
-    """Write a graph, whole or not at all."""
-    about = {"format": _FORMAT, "breadth": breadth}
+def write_index(path: Path, breadth: int, center: np.ndarray, graph: bytes) -> None:
+    """Write a graph and the center of its embeddings, whole or not at all."""
+    about = {"format": _FORMAT, "breadth": breadth, "center": center.tolist()}
     about["sha256"] = _checksum(about, graph)
     write_atomically(path, json.dumps(about).encode() + b"\n" + graph)
 
 
-def read_index(path: Path) -> tuple[int, np.ndarray]:
-    """The breadth of a search, and the graph; raise a ValueError unless it is what was written."""
+def read_index(path: Path) -> tuple[int, np.ndarray, np.ndarray]:
+    """Breadth, center and graph; raise a ValueError unless they are what was written."""
     head, _, graph = path.read_bytes().partition(b"\n")
     try:
         about = json.loads(head)
@@ -31,7 +31,8 @@ def read_index(path: Path) -> tuple[int, np.ndarray]:
         raise _damaged(path) from error
     if not right:
         raise _damaged(path)
-    return about["breadth"], np.frombuffer(graph, dtype=np.uint8)
+    center = np.array(about["center"], dtype=np.float32)
+    return about["breadth"], center, np.frombuffer(graph, dtype=np.uint8)
 
 
 def _damaged(path: Path) -> ValueError:

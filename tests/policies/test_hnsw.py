@@ -43,7 +43,9 @@ def test_a_broad_search_finds_nearly_all_and_a_narrow_one_fewer(embeddings, quer
 def test_scores_are_inner_products_best_first(index, embeddings, queries):
     items, scores = index.search(queries, 10)
     assert items.shape == scores.shape == (60, 10) and len(index) == N_ITEMS
-    np.testing.assert_allclose(scores, np.take_along_axis(queries @ embeddings.T, items, 1), 1e-4)
+    np.testing.assert_allclose(
+        scores, np.take_along_axis(queries @ embeddings.T, items, 1), 1e-4, 1e-5
+    )
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
@@ -64,7 +66,7 @@ def test_among_few_items_the_search_is_exact(index, embeddings, queries):
     items, scores = index.search(queries, 10, eligible)
     exact = opl.ItemIndex(embeddings).search(queries, 10, eligible)
     np.testing.assert_array_equal(items, exact[0])
-    np.testing.assert_allclose(scores, exact[1], rtol=1e-4)
+    np.testing.assert_allclose(scores, exact[1], rtol=1e-4, atol=1e-5)
 
 
 def test_all_items_are_found_if_all_are_asked_for(embeddings, queries):
@@ -72,6 +74,16 @@ def test_all_items_are_found_if_all_are_asked_for(embeddings, queries):
     index = opl.HNSWIndex(embeddings[:200], links=2, build_breadth=1, breadth=1)
     items, _ = index.search(queries, 200)
     np.testing.assert_array_equal(np.sort(items, axis=1), np.tile(np.arange(200), (60, 1)))
+
+
+def test_items_far_from_the_origin_are_found_as_those_around_it(embeddings, queries):
+    """Their mean shifts all scores alike."""
+    moved = embeddings + np.float32(5)
+    items, scores = opl.HNSWIndex(moved, links=16, build_breadth=40).search(queries, 10)
+    exact = opl.ItemIndex(moved).search(queries, 10)[0]
+    assert recall(items, exact) > 0.95
+    expected = np.take_along_axis(queries @ moved.T, items, 1)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_equal_scores_are_ordered_by_item_number():
