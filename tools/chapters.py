@@ -32,8 +32,6 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 BUILD = ROOT / "_build"
 CELL_TIMEOUT = 600  # seconds
-README_FIGURE = BOOK / "_static" / "first_policy.png"
-README_FIGURE_SOURCE = ("02_first_policy", "fig-first-policy-estimates")
 
 # What differs between two runs, or two machines, without a change in the text.
 VOLATILE = ["cell.metadata.execution", "metadata.jupytext", "metadata.language_info.version"]
@@ -68,13 +66,16 @@ def with_small_figures(notebook):
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "image/png" in data:
-                png = with_palette(base64.b64decode(data["image/png"]))
+                size = output.get("metadata", {}).get("image/png", {})
+                png = with_palette(base64.b64decode(data["image/png"]), size.get("width"))
                 data["image/png"] = base64.b64encode(png).decode()
     return notebook
 
 
-def with_palette(png):
+def with_palette(png, width=None):
     """The opaque image with 256 colours: its 64 most frequent, then always the furthest from all.
+
+    `width` is how many pixels of a screen with 100 of them to the inch the image shall take.
 
     Rare colours are as well off as common ones, which is not so in palettes that average.
     """
@@ -95,7 +96,8 @@ def with_palette(png):
     small = Image.fromarray(indexed, mode="P")
     small.putpalette(colours[palette].astype(np.uint8).tobytes())
     stored = io.BytesIO()
-    small.save(stored, "png", optimize=True)
+    dpi = 100 * image.shape[1] / width if width else 100
+    small.save(stored, "png", optimize=True, dpi=(dpi, dpi))
     return stored.getvalue()
 
 
@@ -109,7 +111,8 @@ def run_chapter(text, folder):
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         coalesce_streams=True,  # else the cuts between prints depend on timing
-        extra_arguments=["--log-level=ERROR"],  # no advice on sockets among the progress lines
+        # No advice on sockets among the progress lines; figures for screens of twice the density.
+        extra_arguments=["--log-level=ERROR", "--InlineBackend.figure_formats={'retina'}"],
     )
     client.execute()
     nbformat.write(with_small_figures(clean(notebook)), folder / f"{text.stem}.ipynb")
@@ -129,16 +132,6 @@ def run_chapters(chapters, folder):
             except CellExecutionError as error:
                 pool.shutdown(wait=False, cancel_futures=True)
                 sys.exit(f"failed\n{error}\n{text.relative_to(ROOT)}: a cell failed, see above")
-
-
-def figure(slug, name):
-    """The PNG bytes of the figure called `name` in the notebook of the chapter `slug`."""
-    notebook = nbformat.read(BOOK / f"{slug}.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
-            images = [output.data["image/png"] for output in cell.outputs if "data" in output]
-            return base64.b64decode(images[0])
-    sys.exit(f"{slug} has no figure called {name}")
 
 
 def copy_sources():
@@ -189,7 +182,6 @@ def main():
 
     if args.command == "notebooks":
         run_chapters(texts(args.slugs), BOOK)
-        README_FIGURE.write_bytes(figure(*README_FIGURE_SOURCE))
         return
     source = copy_sources()
     if args.command == "book":

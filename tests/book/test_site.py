@@ -112,3 +112,44 @@ def test_every_public_name_has_its_place_on_the_api_page():
 
 def test_nothing_is_loaded_from_elsewhere(name):
     assert [url for url in read(HTML / name).loaded if "//" in url.split("data:")[0]] == []
+
+
+# Of the theme: its button of three icons, and the book's title above the contents.
+OF_THEME = {"label-content-name-mismatch": ".theme-switch-button", "region": ".sidebar-primary"}
+
+
+@pytest.mark.skipif(not (HTML / "book/notation.html").exists(), reason="there is no rendered book")
+@pytest.mark.parametrize("page_name", ["book/intro.html", "book/notation.html"])
+@pytest.mark.parametrize("theme", THEMES)
+def test_no_barrier_of_ours(browser, page_name, theme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    with browser_tools.opened(browser, page_name, theme) as (page, _):
+        found = axe.run(page).response["violations"]
+    ours = [
+        (rule["id"], node["target"])
+        for rule in found
+        for node in rule["nodes"]
+        if OF_THEME.get(rule["id"], "-") not in str(node["target"])
+    ]
+    assert ours == []
+
+
+@pytest.mark.skipif(not (HTML / "search.html").exists(), reason="there is no rendered book")
+def test_search_from_disk_leads_to_a_term_by_its_japanese_name(browser):
+    with browser_tools.opened(browser, "search.html", "light") as (page, problems):
+        page.goto((HTML / "search.html").as_uri() + "?q=オフ方策評価")
+        first = page.locator("#search-results li a").first
+        assert first.get_attribute("href") == "book/glossary.html#term-off-policy-evaluation"
+    assert problems == []
+
+
+@pytest.mark.skipif(not (HTML / "book/intro.html").exists(), reason="there is no rendered book")
+def test_figures_can_be_read_on_a_phone(browser):
+    for name in ("book/intro.html", "book/08_questions_1_to_3.html"):
+        with browser_tools.opened(browser, name, "light") as (page, _):
+            page.set_viewport_size({"width": 390, "height": 800})
+            images = page.locator(".bd-article figure img")
+            own = "parseFloat(i.style.width) || i.naturalWidth"
+            scales = images.evaluate_all(f"all => all.map(i => i.width / ({own}))")
+            assert scales and min(scales) >= 0.5 - 1e-3
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
