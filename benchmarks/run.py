@@ -35,6 +35,10 @@ BENCHMARKS = {
     "overhead": "seconds that a fit costs beyond its steps",
     "value": "time to a policy value, against other learners",
     "million": "a run on 1,000,000 items",
+    "on_disk": "a log on disk against the same log in memory",
+    "processes": "two processes against one, the same work a process",
+    "kills": "fits and calls of learn that were killed, 50 each",
+    "gpu": "one GPU, where there is one",
     "learn": "from a log of 40,000 rounds and 300 items to a decision",
 }
 PACKAGES = ("opl-lib", "torch", "numpy", "scikit-learn", "obp", "vowpalwabbit")
