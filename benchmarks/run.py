@@ -37,6 +37,10 @@ BENCHMARKS = {
     "million": "a run on 1,000,000 items",
     "serving": "an index against exact search, and requests a second of a service",
     "service_kills": "a service that is killed fifty times",
+    "on_disk": "a log on disk against the same log in memory",
+    "processes": "two processes against one, the same work a process",
+    "kills": "fits and calls of learn that were killed, 50 each",
+    "gpu": "one GPU, where there is one",
     "learn": "from a log of 40,000 rounds and 300 items to a decision",
 }
 PACKAGES = ("opl-lib", "torch", "numpy", "scikit-learn", "obp", "vowpalwabbit")

@@ -7,8 +7,10 @@ from .evaluation.terms import Terms
 from .learning.bilinear import BilinearLearner
 from .learning.constant import ConstantItemLearner
 from .learning.cross_fitting import CrossFittedRewardModel, cross_fit
+from .learning.distributed import fit_distributed
 from .learning.fit import NonFiniteLossError, StopFit
-from .learning.learner import OffPolicyLearner, fit_many
+from .learning.learner import OffPolicyLearner
+from .learning.many import fit_many
 from .learning.regressor import TwoTowerRegressor
 from .learning.reward_models import FittedRewardModel, SklearnRewardModel
 from .logs.candidates import read_candidates
@@ -111,6 +113,7 @@ __all__ = [
     "estimate_propensities",
     "evaluate",
     "export_onnx",
+    "fit_distributed",
     "fit_many",
     "learn",
     "load_open_bandit",

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from opl_lib.evaluation.evaluate import evaluate
-from opl_lib.learning.learner import OffPolicyLearner, fit_many
+from opl_lib.learning.learner import OffPolicyLearner
+from opl_lib.learning.many import fit_many
 from opl_lib.learning.regressor import TwoTowerRegressor
 from opl_lib.learning.reward_models import SklearnRewardModel
 from opl_lib.logs.feedback import BanditFeedback

@@ -9,7 +9,8 @@ from typing import Any
 
 from opl_lib import objectives
 from opl_lib.learning.cross_fitting import CrossFittedRewardModel, cross_fit_many
-from opl_lib.learning.learner import OffPolicyLearner, fit_many
+from opl_lib.learning.learner import OffPolicyLearner
+from opl_lib.learning.many import fit_many
 from opl_lib.learning.regressor import TwoTowerRegressor
 from opl_lib.logs.clusters import with_clusters
 from opl_lib.logs.feedback import BanditFeedback

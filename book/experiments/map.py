@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from opl_lib.learning.learner import fit_many
+from opl_lib.learning.many import fit_many
 from opl_lib.learning.reward_models import FittedRewardModel
 from opl_lib.logs.feedback import BanditFeedback
 from opl_lib.protocols import HasTemperature, PolicyLike, RewardModel

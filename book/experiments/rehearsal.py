@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from opl_lib.learning.cross_fitting import CrossFittedRewardModel
-from opl_lib.learning.learner import OffPolicyLearner, fit_many
+from opl_lib.learning.learner import OffPolicyLearner
+from opl_lib.learning.many import fit_many
 from opl_lib.learning.regressor import TwoTowerRegressor
 from opl_lib.learning.reward_models import FittedRewardModel
 from opl_lib.selection.candidates import parts

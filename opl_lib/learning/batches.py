@@ -14,7 +14,7 @@ from ..arrays import single_precision
 from ..logs.feedback import BanditFeedback
 from ..objectives import Batch
 from .eligible import EligibleItems
-from .steps import StepInput, gather_rows
+from .steps import StepInput, gather_rows, part_of
 
 # A q̂ of up to this many numbers is computed once; a larger one for each batch and tile.
 MAX_STORED_Q_HAT = 2**25
@@ -40,7 +40,7 @@ class StackedLog:
         Columns of shape (K or 1, n_rounds).
     eligible : EligibleItems or None
         What could be shown, if steps look at other items than the logged ones.
-    n_rounds, n_models : int
+    n_rounds, n_actions, n_models : int
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class StackedLog:
         logged_only: bool = False,
     ) -> None:
         self.n_models, self.n_rounds = len(logs), logs[0].n_rounds
+        self.n_actions = logs[0].n_actions
         self.context, self.action_context, reward, pscore = (
             _table(name, [getattr(log, name) for log in logs])
             for name in ("context", "action_context", "reward", "pscore")
@@ -70,10 +71,12 @@ class StackedLog:
         orders: Sequence[torch.Generator] | None,
         epoch: int = 1,
         skip: int = 0,
+        processes: tuple[int, int] = (0, 1),
     ) -> Iterator[StepInput]:
         """One epoch, in the order of the log or in one that each model draws for itself.
 
-        The first batches may be skipped. The order does not depend on the number of the epoch.
+        The first batches may be skipped, and of each only the part of one of several processes is
+        made. The order does not depend on the number of the epoch.
         """
         rows = torch.arange(self.n_rounds).expand(self.n_models, -1)
         if orders is not None:
@@ -84,13 +87,17 @@ class StackedLog:
             q_logged = q_logged.gather(1, rows)
         eligible = self.eligible_in(rows)
         for start in range(skip * batch_size, self.n_rounds, batch_size):
-            part = (slice(None), slice(start, start + batch_size))
+            n_batch = min(batch_size, self.n_rounds - start)
+            own, share = part_of(n_batch, processes)
+            part = (slice(None), slice(start + own.start, start + own.stop))
             yield StepInput(
                 context[part],
                 Batch(*(None if c is None else c[part] for c in columns)),  # type: ignore[arg-type]
                 None if self._q_hat is None else partial(self._q_hat, rows[part]),
                 None if q_logged is None else q_logged[part],
                 None if eligible is None else eligible._replace(number=eligible.number[part]),
+                n_batch,
+                share,
             )
 
     def look(

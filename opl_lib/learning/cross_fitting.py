@@ -14,6 +14,7 @@ from ..arrays import check_rows, feature_matrix, integers
 from ..checks import check_number, check_seed, warn_of_scale
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..protocols import RewardModel, check_reward_model
+from .checkpoints import Engine
 from .regressor import TwoTowerRegressor, fit_reward_models
 from .shrinkage import shrink_to_mean
 
@@ -171,6 +172,7 @@ def cross_fit_many(
     feedbacks: Sequence[BanditFeedback],
     n_folds: Sequence[int],
     random_states: Sequence[int],
+    engine: Engine | None = None,
 ) -> list[CrossFittedRewardModel]:
     """`cross_fit` for many logs; regressors of two towers are fitted side by side."""
     folds, models, logs = [], [], []
@@ -185,6 +187,7 @@ def cross_fit_many(
         [model for of_log in models for model in of_log],
         [part for of_log in logs for part in of_log],
         wholes,
+        engine,
     )
     fitted = [CrossFittedRewardModel(*each) for each in zip(feedbacks, folds, models, strict=True)]
     for each in fitted:

@@ -1,11 +1,11 @@
-"""The learner of policies, and how many are fitted side by side."""
+"""The learner of policies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
-from typing import Any, Self
+from pathlib import Path
+from typing import Self
 
 from ..checks import check_choice, check_number, plain_arithmetic
 from ..logs.feedback import BanditFeedback
@@ -15,7 +15,7 @@ from .cross_fitting import CrossFittedRewardModel
 from .fit import Callback
 from .regressor import TwoTowerRegressor
 from .settings import TwoTowerSettings
-from .together import fit_side_by_side, listed, named
+from .together import fit_one
 
 _CATALOGUES = ("auto", "exact", "streamed", "sampled")
 
@@ -153,7 +153,12 @@ class OffPolicyLearner(TwoTowerSettings):
             check_number(name, getattr(self, name), Integral, least=1)
 
     @plain_arithmetic
-    def fit(self, feedback: BanditFeedback, callback: Callback | None = None) -> Self:
+    def fit(
+        self,
+        feedback: BanditFeedback,
+        callback: Callback | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
         """Learn from a log. What an earlier fit has learned is forgotten first.
 
         Parameters
@@ -165,83 +170,26 @@ class OffPolicyLearner(TwoTowerSettings):
             curve of the true value comes from, in a world that has one. The policy goes on learning
             afterwards: keep a ``copy.deepcopy`` of it, not the policy. To end the fit, raise
             `StopFit`. A `Watch` is such a callback, and diagnoses the policy.
+        checkpoint : str or Path, optional
+            A file that is written every half minute, whole or not at all. A fit that was killed
+            goes on from there when it is called again, to the same bits. What a callback remembers
+            is kept if it has `state_dict` and `load_state_dict`; else it sees the later epochs
+            alone. The file is a pickle: use none that somebody else made.
 
         Returns
         -------
         OffPolicyLearner
             This object, fitted. An interrupt leaves the weights of then, of ``"auto"`` the best.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint is of another log or other settings, with the reason, or was damaged.
         """
-        fit_side_by_side([self], [feedback], [callback])
+        fit_one(self, feedback, callback, checkpoint)
         return self
 
     def default_reward_model(self) -> TwoTowerRegressor:
         """The reward model, a `TwoTowerRegressor`, that is used if none is given."""
         names = ("epochs", "batch_size", "hidden", "dim_embedding", "progress", "random_state")
         return TwoTowerRegressor(**{name: getattr(self, name) for name in names})
-
-
-@plain_arithmetic
-def fit_many(
-    learners: Iterable[Any],
-    feedbacks: BanditFeedback | Iterable[BanditFeedback],
-    callbacks: Callback | Iterable[Callback | None] | None = None,
-    names: Sequence[str] | None = None,
-) -> list[Any]:
-    """Fit many learners, those that are alike side by side.
-
-    Each gets what its own ``fit`` would give it, to rounding. Learners of this library with the
-    same objective, towers, batch size, epochs and sizes of the log are trained as one stack of
-    models, which for small networks takes a fraction of the time; seeds, logs, learning rates,
-    weight decays and temperatures may differ within a stack. Any mixture is allowed: it is sorted
-    into stacks, and what has a ``fit`` of its own is fitted by that.
-
-    Parameters
-    ----------
-    learners : iterable of learners
-        `OffPolicyLearner`, `TwoTowerRegressor`, or anything with ``fit(feedback)``; all different
-        objects. They are fitted in place.
-    feedbacks : BanditFeedback or iterable of BanditFeedback
-        One log for all, or one a learner.
-    callbacks : callable, or iterable of callables or None, optional
-        As in `OffPolicyLearner.fit`; one for all, or one a learner.
-    names : sequence of str, optional
-        What an error calls the learner that it came from.
-
-    Returns
-    -------
-    list of learners
-        The learners, fitted.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of learners, logs and callbacks differ, or a learner comes twice.
-    TypeError
-        If there is no learner, log or callback where one should be; nothing is fitted then.
-    NonFiniteLossError
-        At the end, if any fit stopped being finite; all others are complete.
-
-    Examples
-    --------
-    >>> import opl_lib as opl
-    >>> world = opl.SyntheticWorld(n_actions=5, dim_context=5, dim_action_context=5, random_state=0)
-    >>> log = world.sample(1000, random_state=1)
-    >>> learners = [opl.OffPolicyLearner("ips", epochs=2, random_state=seed) for seed in range(3)]
-    >>> [learner.policy_ for learner in opl.fit_many(learners, log)][0]
-    TwoTowerPolicy(61,800 weights, temperature=1)
-    """
-    columns: tuple[list[Any], ...] = listed(learners, feedbacks, callbacks, names)
-    learners, logs, of_each, names = columns
-    n = len(learners)
-    ours = [number for number in range(n) if _has_our_fit(learners[number])]
-    fit_side_by_side(*([column[number] for number in ours] for column in columns))
-    for number in sorted(set(range(n)) - set(ours)):
-        callback = {} if of_each[number] is None else {"callback": of_each[number]}
-        with named(names[number]):
-            learners[number].fit(logs[number], **callback)
-    return learners
-
-
-def _has_our_fit(learner: Any) -> bool:
-    """Whether the library fits it; a subclass may have a fit of its own."""
-    return getattr(type(learner), "fit", None) in (OffPolicyLearner.fit, TwoTowerRegressor.fit)

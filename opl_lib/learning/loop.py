@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor
 from ..checks import plain_arithmetic
 from ..progress import progress_bar
 from .batches import StackedLog
+from .checkpoints import Engine
 from .fit import Fit, what_failed
+from .group import check_is_mean
 from .optimizer import FlatAdam
+from .places import Place, restore, state_of
 from .sampling import Head, find_head, sampled
 from .stacks import AutogradStack, stack_models
 from .steps import Setup, StepInput, exact, logged_only, streamed
@@ -29,8 +32,12 @@ _STEPS = {"logged": logged_only, "exact": exact, "streamed": streamed}
 
 
 @plain_arithmetic
-def train(fits: Sequence[Fit]) -> None:
-    """Train fits, those of a kind side by side; one that failed says so in its `error`."""
+def train(fits: Sequence[Fit], engine: Engine | None = None, name: str = "fit") -> None:
+    """Train fits, those of a kind side by side; one that failed says so in its `error`.
+
+    What the engine keeps of them begins with a name.
+    """
+    engine, number = engine or Engine(), 0
     kinds: dict[tuple, list[Fit]] = {}
     for fit in fits:
         kinds.setdefault(fit.kind, []).append(fit)
@@ -39,14 +46,16 @@ def train(fits: Sequence[Fit]) -> None:
         alike.sort(key=lambda fit: (fit.settled.learning_rate, fit.settled.weight_decay))
         size = min(max(_MAX_STACK_ROWS // alike[0].rows_encoded, 1), _MAX_STACK)
         for start in range(0, len(alike), size):
-            _Run(alike[start : start + size]).train()
+            _Run(alike[start : start + size], engine, f"{name} {number}").train()
+            number += 1
 
 
 class _Run:
     """One stack of fits in training."""
 
     @own_modes()
-    def __init__(self, fits: Sequence[Fit]) -> None:
+    def __init__(self, fits: Sequence[Fit], engine: Engine, name: str) -> None:
+        self.engine, self.name = engine, name
         self.fits, self.settings, self.way = fits, fits[0].settled, fits[0].way
         q_hats = [fit.q_hat for fit in fits if fit.q_hat is not None]
         logs = [fit.feedback for fit in fits]
@@ -68,47 +77,84 @@ class _Run:
             [torch.Generator().manual_seed(s.random_state + k) for s in of_fits] for k in (0, 1, 2)
         )
         draw = isinstance(self.stack, AutogradStack)  # perhaps, as dropout does
-        self.own_draws: AbstractContextManager = (
-            OwnDraws(self.settings.random_state) if draw else nullcontext()
-        )
+        self.own_draws = OwnDraws(self.settings.random_state) if draw else None
         self.head: Head | None = None
+        self.place = Place(1, self.stack.flat.weights.clone(), [], [])
+        self.at_start = self.orders_now()  # of the epoch
 
     def train(self) -> None:
-        n_epochs, n_rounds = self.settings.epochs, self.log.n_rounds
-        total = n_epochs * math.ceil(n_rounds / self.settings.batch_size)
+        kept, group = self.engine.kept(self.name), self.engine.group
+        if kept is not None:
+            restore(self, kept)
+        if group is not None:
+            check_is_mean(self.setup.objective, self.log.n_actions)
+        per_epoch = math.ceil(self.log.n_rounds / self.settings.batch_size)
+        n_epochs = self.settings.epochs
         try:
-            for fit in self.fits:
-                fit.call_back()
-            with progress_bar(self._title(), total, self.settings.progress, "batch") as bar:
-                for epoch in range(1, n_epochs + 1):
-                    if all(fit.ended for fit in self.fits):
-                        break
-                    with own_modes(), tiny_is_zero(), self.own_draws:
-                        values = self._climb(epoch, bar.update)
+            if kept is None:
+                for fit in self.fits:
+                    fit.call_back()
+                self._agree()
+            title, shown = self._title(), self.settings.progress
+            with progress_bar(title, n_epochs * per_epoch, shown, "batch") as bar:
+                bar.update((self.place.epoch - 1) * per_epoch + len(self.place.values))
+                while self.place.epoch <= n_epochs and not all(fit.ended for fit in self.fits):
+                    with own_modes(), tiny_is_zero(), self.own_draws or nullcontext():
+                        values = self._climb(bar.update)
                     for fit, value in zip(self.fits, values, strict=True):
                         if not fit.ended:
                             fit.history["objective"].append(value)
                             fit.call_back()
+                    self._agree()
+                    self.place = Place(
+                        self.place.epoch + 1, self.stack.flat.weights.clone(), [], []
+                    )
+                    self.at_start = self.orders_now()
+                    self._keep()
+            self._keep(done=True)
         finally:
             self._let_go()
 
-    def _climb(self, epoch: int, update: Callable[[], object]) -> list[float]:
-        """One epoch; return the mean objective of each fit."""
-        before, values, sizes = self.stack.flat.weights.clone(), [], []
+    def _climb(self, update: Callable[[], object]) -> list[float]:
+        """One epoch, or what is left of it; return the mean objective of each fit."""
+        epoch, before, values, sizes = self.place
         take_step = self._step_of(epoch)
         self.stack.train()
         orders = self.orders if self.settings.shuffle else None
-        for step in self.log.batches(self.settings.batch_size, orders, epoch):
-            values.append(take_step(self.setup, step))
+        batches = self.log.batches(
+            self.settings.batch_size, orders, epoch, len(values), self.engine.processes
+        )
+        for step in batches:
+            value = take_step(self.setup, step)
+            if self.engine.group is not None:
+                value = self.engine.group.add(self.stack.flat.gradient, value, step.share)
+            values.append(value)
             self._divide_by_unit()
-            sizes.append(step.context.shape[1])
+            sizes.append(step.n_batch)
             self.optimizer.step()
             update()
+            self._keep()
         self.stack.train(False)
         of_batches = torch.stack(values)
         self._keep_what_is_finite(epoch, before, of_batches)
         share = torch.tensor(sizes, dtype=torch.float32) / self.log.n_rounds
         return [float(of_batches[:, number] @ share) for number in range(len(self.fits))]
+
+    def orders_now(self) -> list[Tensor]:
+        """What the generators of the orders would go on from."""
+        return [generator.get_state() for generator in self.orders]
+
+    def _keep(self, done: bool = False) -> None:
+        self.engine.keep(self.name, lambda: state_of(self), done)
+
+    def _agree(self) -> None:
+        """Let all processes have the weights of the first, and end when it does."""
+        if self.engine.group is None:
+            return
+        ended = [fit.ended for fit in self.fits]
+        agreed = self.engine.group.agree(self.stack.flat.weights, ended)
+        for fit, has_ended in zip(self.fits, agreed, strict=True):
+            fit.ended = has_ended
 
     @own_modes()
     def _let_go(self) -> None:
@@ -130,7 +176,10 @@ class _Run:
         if self.way != "sampled":
             return _STEPS[self.way]
         n_sampled = self.fits[0].n_sampled
-        if (epoch - 1).bit_count() == 1:  # the policy moves ever more slowly: after 1, 2, 4, 8, …
+        at_start = not self.place.values
+        if (
+            at_start and (epoch - 1).bit_count() == 1
+        ):  # the policy moves ever more slowly: after 1, 2, 4, 8, …
             contexts, eligible = self.log.look(self.looks, _HEAD_CONTEXTS)
             self.head = find_head(self.setup, contexts, n_sampled // 2, eligible)
         n_tail = n_sampled if self.head is None else n_sampled - n_sampled // 2

@@ -70,7 +70,8 @@ class FlatAdam:
         self, flat: FlatWeights, learning_rate: Sequence[float], weight_decay: Sequence[float]
     ) -> None:
         self._n_steps = torch.zeros((), dtype=torch.float32)
-        vectors = [flat.weights, flat.gradient, *(torch.zeros_like(flat.weights) for _ in "12")]
+        self._moments = [torch.zeros_like(flat.weights) for _ in "12"]
+        vectors = [flat.weights, flat.gradient, *self._moments]
         self._groups = []
         models = list(enumerate(zip(learning_rate, weight_decay, strict=True)))
         for (rate, decay), group in groupby(models, key=lambda model: model[1]):
@@ -81,6 +82,11 @@ class FlatAdam:
                 ends = numbers[0], numbers[-1] + 1
                 parts = [flat.of_models(vector, *ends) for vector in vectors]
             self._groups.append((parts, rate, decay))
+
+    @property
+    def state(self) -> tuple[list[Tensor], Tensor]:
+        """Both moments, laid out as the weights, and the number of steps; changed in place."""
+        return self._moments, self._n_steps
 
     @torch.no_grad()
     def step(self) -> None:

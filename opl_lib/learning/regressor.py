@@ -13,6 +13,7 @@ from ..checks import plain_arithmetic, warn_of_scale
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..objectives import Objective, Regression, get_objective
 from ..protocols import RewardModel
+from .checkpoints import Engine
 from .fit import Callback, Fit, NonFiniteLossError, new_policy
 from .loop import train
 from .settings import TwoTowerSettings
@@ -182,10 +183,15 @@ def _are_clicks(log: BanditFeedback) -> bool:
     return len(found) == 2
 
 
+# What an engine calls runs of reward models.
+REWARD_MODELS = "reward model"
+
+
 def fit_reward_models(
     models: Sequence[RewardModel],
     logs: Sequence[BanditFeedback],
     wholes: Sequence[BanditFeedback],
+    engine: Engine | None = None,
 ) -> None:
     """Fit each model to its part of a log; regressors of two towers, with ours, side by side."""
     together = []
@@ -194,11 +200,11 @@ def fit_reward_models(
             together.append(model.start(log, whole=whole))
         else:
             model.fit(log)
-    _train(together)
+    _train(together, engine)
 
 
-def _train(fits: Sequence[Fit]) -> None:
-    train(fits)
+def _train(fits: Sequence[Fit], engine: Engine | None = None) -> None:
+    train(fits, engine, REWARD_MODELS)
     raise_if_failed(fits)
 
 

@@ -29,6 +29,7 @@ _MIN_PATIENCE_EPOCHS = 2
 # What the towers add is kept if it is so many standard errors above nothing on held-out rounds.
 _CLEARLY = 2.0
 _MIN_UNITS = 10
+_REMEMBERED = ("epoch", "best_epoch", "best", "best_weights")
 
 
 def start_rest(learner: Any, feedback: BanditFeedback, callback: Callback | None) -> Fit:
@@ -119,6 +120,15 @@ class _Rest:
             self._show(own.towers.state_dict())
             numbers |= recorded(self.callback(self.policy))
         return numbers
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers, for a checkpoint."""
+        return {name: getattr(self, name) for name in _REMEMBERED}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what another one remembered."""
+        for name in _REMEMBERED:
+            setattr(self, name, state[name])
 
     def best_policy(self) -> TwoTowerPolicy:
         """The policy of both parts, or of the first alone if the second is no clear gain."""

@@ -107,6 +107,10 @@ class StepInput(NamedTuple):
         q̂ of each round for its own logged item.
     eligible : EligibleItems, optional
         The items that could be shown in each round; all if not given.
+    n_batch : int
+        Rounds of the batch, of which these are all, or the part of one process.
+    share : float
+        Of this part in the sum of all.
     """
 
     context: Tensor
@@ -114,6 +118,20 @@ class StepInput(NamedTuple):
     q_hat: Callable[[Tensor | None], Tensor] | None = None
     q_logged: Tensor | None = None
     eligible: EligibleItems | None = None
+    n_batch: int = 0
+    share: float = 1.0
+
+
+def part_of(n: int, processes: tuple[int, int]) -> tuple[slice, float]:
+    """The rows of n that a process takes, and their share in the sum of all processes.
+
+    Of fewer rows than processes, each takes all.
+    """
+    rank, size = processes
+    if n < size:
+        return slice(0, n), 1 / size
+    start, stop = n * rank // size, n * (rank + 1) // size
+    return slice(start, stop), (stop - start) / n
 
 
 def gather_rows(table: Tensor, rows: Tensor) -> Tensor:

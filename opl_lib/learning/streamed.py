@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from ..objectives.regressions import Link, link_of_moments
 from ..protocols import RewardModel
 from .eligible import EligibleItems, Sets, restricts
 from .fit import Fit
+from .moments import reward_moments
 from .reward_models import FittedRewardModel
-from .steps import StepInput
+from .steps import StepInput, part_of
 
 # Rounds that are read in one piece, at least, and blocks whose rounds are mixed.
 _BLOCK = 4096
@@ -39,33 +40,6 @@ def order_of_blocks(seed: int, epoch: int, blocks: np.ndarray) -> np.ndarray:
 def order_in_group(seed: int, epoch: int, group: int, rows: np.ndarray) -> np.ndarray:
     """The rounds of some blocks as an epoch takes them; so a place in a log is one number."""
     return np.random.default_rng([seed, epoch, group]).permutation(rows)
-
-
-class Moments(NamedTuple):
-    """What a fit needs to know of all rewards: one number each, from passes over the column."""
-
-    mean: float
-    scale: float
-    root_mean_square: float
-    are_clicks: bool
-
-
-def reward_moments(log: BanditFeedback) -> Moments:
-    """Two passes over the rewards of a log, in memory that does not grow with it."""
-    size, clicks = 0.0, True
-    for reward in log.chunks("reward"):
-        size = max(size, float(np.abs(reward).max()))
-        clicks = clicks and bool(np.isin(reward, (0, 1)).all())
-    n, mean, squares, unit = 0, 0.0, 0.0, size or 1.0
-    for reward in log.chunks("reward"):
-        part = reward.astype(np.float64) / unit
-        away, m = float(part.mean()) - mean, len(part)
-        squares += float(np.square(part - part.mean()).sum()) + away * away * n * m / (n + m)
-        mean, n = mean + away * m / (n + m), n + m
-    spread = math.sqrt(squares / n)
-    root = unit * math.sqrt(squares / n + mean * mean)
-    scale = unit * spread
-    return Moments(unit * mean, scale if scale > 1e-12 * abs(unit * mean) else 0.0, root, clicks)
 
 
 class StreamedFit(Fit):
@@ -140,7 +114,7 @@ class StreamedLog:
     n_models = 1
 
     def __init__(self, fit: StreamedFit) -> None:
-        self.fit, self.log = fit, fit.feedback
+        self.fit, self.log, self.n_actions = fit, fit.feedback, fit.feedback.n_actions
         starts, ends = fit.ends_of(fit.blocks)
         self.n_rounds = int((ends - starts).sum())
         items = single_precision("action_context", self.log.action_context)
@@ -151,7 +125,12 @@ class StreamedLog:
             self.sets = Sets(self.log.eligible.sets)
 
     def batches(
-        self, batch_size: int, orders: Sequence[Any] | None, epoch: int = 1, skip: int = 0
+        self,
+        batch_size: int,
+        orders: Sequence[Any] | None,
+        epoch: int = 1,
+        skip: int = 0,
+        processes: tuple[int, int] = (0, 1),
     ) -> Iterator[StepInput]:
         """One epoch from a batch on; no group of blocks before it is read."""
         seed, blocks = self.fit.settled.random_state, self.fit.blocks
@@ -167,7 +146,8 @@ class StreamedLog:
             rows = np.arange(n_rows)
             if orders is not None:
                 rows = order_in_group(seed, epoch, group, rows)
-            yield from self._of_group(starts, ends, rows, batch_size, skip)
+            batches = [rows[at : at + batch_size] for at in range(0, n_rows, batch_size)]
+            yield from self._of_group(starts, ends, batches[skip:], processes)
             skip = 0
 
     def look(
@@ -185,7 +165,11 @@ class StreamedLog:
         return torch.from_numpy(context)[None], eligible
 
     def _of_group(
-        self, starts: np.ndarray, ends: np.ndarray, rows: np.ndarray, batch_size: int, skip: int
+        self,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        batches: Sequence[np.ndarray],
+        processes: tuple[int, int],
     ) -> Iterator[StepInput]:
         """The batches of some blocks, whose rounds are in memory meanwhile."""
 
@@ -204,8 +188,9 @@ class StreamedLog:
         predict = None
         if self.fit.q_model is not None:
             predict = row_predictor(self.fit.q_model, raw, self.log.action_context)
-        for first in range(skip * batch_size, len(rows), batch_size):
-            own = rows[first : first + batch_size]
+        for rows in batches:
+            part, share = part_of(len(rows), processes)
+            own = rows[part]
             here = torch.from_numpy(own)
             q_hat = None if predict is None else partial(_predicted, predict, own, self.log)
             yield StepInput(
@@ -214,6 +199,8 @@ class StreamedLog:
                 q_hat,
                 None if predict is None else _logged(predict, own, columns["action"][own]),
                 None if eligible is None else eligible._replace(number=number[here][None]),
+                len(rows),
+                share,
             )
 
 

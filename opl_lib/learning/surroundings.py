@@ -43,13 +43,23 @@ class OwnDraws:
 
     def __init__(self, seed: int) -> None:
         self._state = torch.Generator(device="cpu").manual_seed(seed).get_state()
+        self._is_in = False
+
+    def state(self) -> torch.Tensor:
+        """What the next draw would come from."""
+        return torch.get_rng_state() if self._is_in else self._state
+
+    def go_on(self, state: torch.Tensor) -> None:
+        """Draw on from a state of before."""
+        self._state = state
 
     def __enter__(self) -> None:
         _GLOBAL_GENERATOR.acquire()
         self._outside = torch.get_rng_state()
         torch.set_rng_state(self._state)
+        self._is_in = True
 
     def __exit__(self, *error: object) -> None:
-        self._state = torch.get_rng_state()
+        self._state, self._is_in = torch.get_rng_state(), False
         torch.set_rng_state(self._outside)
         _GLOBAL_GENERATOR.release()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..checks import warn_of_scale, warn_user
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..logs.on_disk import LogOnDisk
 from ..objectives import Objective, Regression, get_objective
+from .checkpoints import Checkpoint, Engine
 from .cross_fitting import CrossFittedRewardModel, cross_fit_many
-from .fit import Callback, Fit, NonFiniteLossError, check_callback, new_policy
+from .fingerprint import fingerprint, fingerprints
+from .fit import Callback, Fit, NonFiniteLossError, new_policy
+from .group import Group
 from .loop import train
-from .regressor import TwoTowerRegressor, raise_if_failed
+from .regressor import REWARD_MODELS, TwoTowerRegressor, raise_if_failed
 from .rest import start_rest
 from .streamed import StreamedFit, new_fit
 
@@ -27,8 +31,13 @@ def fit_side_by_side(
     feedbacks: Sequence[BanditFeedback],
     callbacks: Sequence[Callback | None],
     names: Sequence[str] | None = None,
+    engine: Engine | None = None,
 ) -> None:
-    """What `fit` and `fit_many` do; the learners are `OffPolicyLearner` or `TwoTowerRegressor`."""
+    """What `fit` and `fit_many` do; the learners are `OffPolicyLearner` or `TwoTowerRegressor`.
+
+    An engine is that of a single learner.
+    """
+    engine = engine or Engine()
     called: Sequence[str | None] = [None] * len(learners) if names is None else names
     for learner, name in zip(learners, called, strict=True):
         with named(name):
@@ -41,14 +50,44 @@ def fit_side_by_side(
             fits.append(start(learner, log, callback))
     warn_of_scale(feedbacks)
     _warn_of_offset([fit for fit in fits if isinstance(fit.objective, Objective)])
-    _add_reward_models(learners, fits, called)
+    _add_reward_models(learners, fits, called, engine)
     try:
-        train([fit for fit in fits if fit.error is None])
+        train([fit for fit in fits if fit.error is None], engine)
     finally:  # an interrupt leaves what was best so far
         for fit in fits:
             if fit.finish is not None:
                 fit.finish()
     raise_if_failed(fits, names)
+
+
+def fit_one(
+    learner: Any,
+    feedback: BanditFeedback,
+    callback: Callback | None,
+    checkpoint: str | Path | None,
+    group: Group | None = None,
+) -> None:
+    """Fit a learner, perhaps from where it was before, perhaps with other processes."""
+    kept_in = None
+    if checkpoint is not None or group is not None:
+        check_feedback(feedback)
+        learner.check()
+        about = {**fingerprints(learner), "the log": fingerprint(feedback)}
+        if group is not None:
+            group.check_same(about)
+        if checkpoint is not None:
+            kept_in = _checkpoint(checkpoint, about, group)
+    engine = Engine(kept_in, group)
+    fit_side_by_side([learner], [feedback], [callback], engine=engine)
+
+
+def _checkpoint(path: str | Path, about: dict[str, str], group: Group | None) -> Checkpoint:
+    """Of several processes, the first reads and writes."""
+    if group is None:
+        return Checkpoint(path, about)
+    own = [Checkpoint(path, about)] if group.rank == 0 else []
+    kept = group.of_first(lambda: own[0].kept)
+    return own[0] if own else Checkpoint(path, about, kept)
 
 
 def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) -> Fit:
@@ -87,7 +126,7 @@ def _warn_of_offset(fits: Sequence[Fit]) -> None:
 
 
 def _add_reward_models(
-    learners: Sequence[Any], fits: Sequence[Fit], names: Sequence[str | None]
+    learners: Sequence[Any], fits: Sequence[Fit], names: Sequence[str | None], engine: Engine
 ) -> None:
     """Give each fit its q̂: fitted side by side, or as it was given if it is cross-fitted."""
     to_fit = []
@@ -97,7 +136,7 @@ def _add_reward_models(
         given = learner.reward_model
         if isinstance(fit, StreamedFit):
             with named(name):
-                learner.reward_model_ = _on_a_sample(learner, fit)
+                learner.reward_model_ = _on_a_sample(learner, fit, engine)
             continue
         if not isinstance(given, CrossFittedRewardModel):
             model = learner.default_reward_model() if given is None else given
@@ -112,17 +151,17 @@ def _add_reward_models(
                 )
         learner.reward_model_ = fit.q_hat = given
     try:
-        _cross_fit(to_fit)
+        _cross_fit(to_fit, engine)
     except NonFiniteLossError:  # of some; the others go on
         for each in to_fit:
             try:
-                _cross_fit([each])
+                _cross_fit([each], engine)
             except NonFiniteLossError as error:
                 what, _, _ = str(error).partition(" policy_ holds")
                 each[1].error = f"the reward model failed: {what} policy_ is not trained."
 
 
-def _on_a_sample(learner: Any, fit: StreamedFit) -> Any:
+def _on_a_sample(learner: Any, fit: StreamedFit, engine: Engine) -> Any:
     """A reward model of some blocks of a log on disk, from which the policy does not learn."""
     given = learner.reward_model
     if isinstance(given, CrossFittedRewardModel):
@@ -134,61 +173,40 @@ def _on_a_sample(learner: Any, fit: StreamedFit) -> Any:
     sample = fit.needs_sample(model)
     if sample is None:
         return model
-    fitted = cross_fit_many([model], [sample], [1], [0])[0]
+    fitted = _fitted_or_kept([model], [sample], [1], [0], engine)[0]
     (fit.q_model,) = fitted.models
     return fitted
 
 
-def _cross_fit(to_fit: Sequence[tuple[Any, Fit, Any]]) -> None:
-    fitted = cross_fit_many(
+def _cross_fit(to_fit: Sequence[tuple[Any, Fit, Any]], engine: Engine) -> None:
+    if not to_fit:
+        return
+    fitted = _fitted_or_kept(
         [model for _, _, model in to_fit],
         [fit.feedback for _, fit, _ in to_fit],
         [int(learner.n_folds) for learner, _, _ in to_fit],
         [int(learner.random_state) for learner, _, _ in to_fit],
+        engine,
     )
     for (learner, fit, _), q_hat in zip(to_fit, fitted, strict=True):
         learner.reward_model_ = fit.q_hat = q_hat
 
 
-def listed(
-    learners: Any, feedbacks: Any, callbacks: Any, names: Any
-) -> tuple[list[Any], list[Any], list[Any], list[str]]:
-    """What `fit_many` was given, one of each a learner; raise if it cannot be meant."""
-    learners = _list("learners", "learners", learners)
-    n = len(learners)
-    one_log = isinstance(feedbacks, BanditFeedback)
-    logs = [feedbacks] * n if one_log else _list("feedbacks", "logs, or one log,", feedbacks)
-    one = callbacks is None or callable(callbacks)
-    of_each = [callbacks] * n if one else _list("callbacks", "functions", callbacks)
-    called = [f"learner {k}" for k in range(n)] if names is None else _list("names", "str", names)
-    if not n == len(logs) == len(of_each) == len(called):
-        raise ValueError(
-            f"fit_many needs one log, one callback and one name a learner; got {n} learners, "
-            f"{len(logs)} logs, {len(of_each)} callbacks and {len(called)} names."
-        )
-    if len({id(learner) for learner in learners}) < n:
-        raise ValueError("a learner comes twice: make one for each fit, as with copy.copy.")
-    for learner, log, callback, name in zip(learners, logs, of_each, called, strict=True):
-        if not isinstance(name, str):
-            raise TypeError(f"names must be a sequence of str; got {name!r} among them.")
-        with named(name):
-            _check_learner(learner)
-            check_feedback(log)
-            check_callback(callback)
-    return learners, logs, of_each, called
-
-
-def _list(name: str, what: str, values: Any) -> list[Any]:
-    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be a sequence of {what}; got {type(values).__name__}.")
-    return list(values)
-
-
-def _check_learner(learner: Any) -> None:
-    if isinstance(learner, type):
-        raise TypeError(f"learners: {learner.__name__} is a class; make an object of it first.")
-    if not callable(getattr(learner, "fit", None)):
-        raise TypeError(f"learners: {type(learner).__name__} has no method fit(feedback).")
+def _fitted_or_kept(
+    models: Sequence[Any],
+    logs: Sequence[BanditFeedback],
+    n_folds: Sequence[int],
+    seeds: Sequence[int],
+    engine: Engine,
+) -> list[CrossFittedRewardModel]:
+    """`cross_fit_many`, or what it made before."""
+    kept = engine.kept("q_hat")
+    if kept is None:
+        fitted = cross_fit_many(models, logs, n_folds, seeds, engine)
+        engine.keep("q_hat", lambda: [each.models for each in fitted], True, REWARD_MODELS)
+        return fitted
+    folds = [log.units.folds(n, s) for log, n, s in zip(logs, n_folds, seeds, strict=True)]
+    return [CrossFittedRewardModel(*each) for each in zip(logs, folds, kept, strict=True)]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from ..arrays import numbers
 from ..checks import MAX_SEED, MIN_TEMPERATURE, check_number
 from ..evaluation.estimators import Estimator
-from ..learning.learner import fit_many
+from ..learning.many import fit_many
 from ..learning.regressor import TwoTowerRegressor
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..protocols import (
@@ -27,6 +27,7 @@ from ..protocols import (
     takes,
 )
 from .judge import LOGGING, check_alike
+from .kept import Kept
 
 Parts = tuple[BanditFeedback, BanditFeedback, BanditFeedback]
 
@@ -36,8 +37,12 @@ def fit_all(
     estimator: Estimator,
     reward_model: RewardModel | None,
     to_fit: BanditFeedback,
+    kept: Kept,
 ) -> tuple[dict[str, PolicyLike], PredictsReward | None]:
-    """Copies of all that learns, fitted side by side: every candidate's policy, and q̂."""
+    """Copies of all that learns, fitted side by side: every candidate's policy, and q̂.
+
+    Where they are kept, they are fitted one after the other.
+    """
     if reward_model is not None:
         check_reward_model(reward_model)
     learners = {
@@ -46,11 +51,18 @@ def fit_all(
         if isinstance(candidate, Learner)
     }
     models = {f"candidate {name!r}": learner for name, learner in learners.items()}
-    q_hat = None
+    q_hat: Any = None
     if estimator.needs_reward_model:
         q_hat = TwoTowerRegressor() if reward_model is None else copy.deepcopy(reward_model)
         models["the reward model"] = q_hat
-    fit_many(list(models.values()), [to_fit] * len(models), names=list(models))
+    if kept.folder is None:
+        fit_many(list(models.values()), [to_fit] * len(models), names=list(models))
+    else:
+        models = {
+            name: _fitted_or_kept(name, model, to_fit, kept) for name, model in models.items()
+        }
+        learners = {name: models[f"candidate {name!r}"] for name in learners}
+        q_hat = models.get("the reward model")
     learned: dict[str, PolicyLike] = dict(candidates)
     for name, learner in learners.items():
         if not isinstance(learner, FittedLearner):
@@ -60,6 +72,10 @@ def fit_all(
             )
         learned[name] = learner.policy_
     return learned, q_hat
+
+
+def _fitted_or_kept(name: str, model: Any, to_fit: BanditFeedback, kept: Kept) -> Any:
+    return kept.get(name, model, lambda: fit_many([model], [to_fit], names=[name])[0])
 
 
 def serve(learned: Mapping[str, PolicyLike], taus: tuple[float, ...]) -> dict[str, PolicyLike]:

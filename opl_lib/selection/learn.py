@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from ..checks import check_flag, check_number, check_seed, plain_arithmetic
@@ -17,6 +18,7 @@ from ..protocols import Learner, PolicyLike, RewardModel, check_reward_model
 from .candidates import check_candidates
 from .choice import MIN_REWARDS, SHARED_CHANCE, Choice, choose
 from .judge import MIN_ESS, Judge
+from .kept import Kept
 from .kinds import default_candidates
 from .learned import Learned
 from .pooled import judged_by_others
@@ -36,6 +38,7 @@ def learn(
     budget: float | None = None,
     progress: bool | None = None,
     random_state: int = 0,
+    checkpoint: str | Path | None = None,
 ) -> Learned:
     """Learn a policy from a log, say what it is worth, and whether to serve it.
 
@@ -73,6 +76,10 @@ def learn(
         Show a progress bar. If not given, on a terminal only.
     random_state : int
         Fixes folds and learners.
+    checkpoint : str or Path, optional
+        A folder, where what each candidate has learned is kept as soon as it is complete. A call
+        that was killed, made again, loses the candidate in hand alone. Files are pickles: use none
+        that somebody else made.
 
     Returns
     -------
@@ -84,7 +91,8 @@ def learn(
     TypeError
         For a candidate that is neither a learner nor a policy.
     ValueError
-        For a setting out of range, or a log of fewer rounds or users than folds.
+        For a setting out of range, a log of fewer rounds or users than folds, or a checkpoint of
+        another log, other folds or other candidates.
 
     Notes
     -----
@@ -140,7 +148,8 @@ def learn(
     with progress_bar("learn", len(candidates) + 2, progress) as bar:
         end = None if budget is None else start + budget
         policies, terms, skipped = judged_by_others(
-            candidates, feedback, fold, judge.estimator, reward_model, end, bar.update
+            *(candidates, feedback, fold, judge.estimator, reward_model, end, bar.update),
+            Kept(checkpoint, feedback, {"n_folds": n_folds, "random_state": random_state}),
         )
         given = {id(candidate) for candidate in candidates.values()}
         widen = {

@@ -12,11 +12,12 @@ import numpy as np
 from ..evaluation.estimators import Estimator
 from ..evaluation.terms import Terms, policy_terms
 from ..learning.bilinear import BilinearLearner
-from ..learning.learner import fit_many
+from ..learning.many import fit_many
 from ..learning.together import named
 from ..logs.feedback import BanditFeedback
 from ..logs.units import Units
 from ..protocols import FittedLearner, Learner, PolicyLike, RewardModel
+from .kept import Kept
 
 Ways = dict[str, PolicyLike]
 
@@ -29,6 +30,7 @@ def judged_by_others(
     reward_model: RewardModel | None,
     end: float | None,
     done_one: Callable[[], Any],
+    kept: Kept,
 ) -> tuple[Ways, dict[str, Terms], dict[str, str]]:
     """Policies learned from the whole log, the terms of their siblings, and what had no time."""
     parts = [feedback[fold != k] for k in range(fold.max() + 1)]
@@ -36,15 +38,15 @@ def judged_by_others(
     q_hats: list[Any] = [None for _ in parts]
     if estimator.needs_reward_model:
         model = BilinearLearner() if reward_model is None else reward_model
-        q_hats = [copy.deepcopy(model) for _ in parts]
-        fit_many(q_hats, parts, names=["the reward model"] * len(parts))
+        q_hats = kept.get("the reward model", model, lambda: _fitted(model, parts))
     done_one()
     policies: Ways = {}
     terms: dict[str, Terms] = {}
     left_out: dict[str, str] = {}
     for name, candidate in candidates.items():
         fitted = q_hats if reward_model is None and _is_default(candidate) else None
-        found = _ways(name, candidate, [feedback, *parts], fitted, end if policies else None)
+        logs, ends = [feedback, *parts], end if policies else None
+        found = _ways(name, candidate, logs, fitted, ends, kept)
         if isinstance(found, str):
             left_out[name] = found
         else:
@@ -60,6 +62,11 @@ def judged_by_others(
     return policies, terms, left_out
 
 
+def _fitted(model: Any, parts: list[BanditFeedback]) -> list[Any]:
+    copies = [copy.deepcopy(model) for _ in parts]
+    return fit_many(copies, parts, names=["the reward model"] * len(parts))
+
+
 def _is_default(candidate: Any) -> bool:
     """Whether a candidate is the very reward model that is used if none is given."""
     default = BilinearLearner()
@@ -72,16 +79,32 @@ def _ways(
     logs: list[BanditFeedback],
     fitted: list[Any] | None,
     end: float | None,
+    kept: Kept,
 ) -> list[Ways] | str:
-    """The policies that a candidate learns from each log, by way of serving; or why it has not.
-
-    Some may be fitted already, to all logs but the first.
-    """
+    """The policies that a candidate learns from each log, by way of serving; or why it has not."""
     if not isinstance(candidate, Learner):
         return [{name: candidate}] * len(logs)
+    try:
+        return kept.get(name, candidate, lambda: _learned(name, candidate, logs, fitted, end))
+    except _NoTimeError as no_time:
+        return str(no_time)
+
+
+class _NoTimeError(Exception):
+    """The budget does not suffice for a candidate."""
+
+
+def _learned(
+    name: str,
+    candidate: Any,
+    logs: list[BanditFeedback],
+    fitted: list[Any] | None,
+    end: float | None,
+) -> list[Ways]:
+    """The same, learned now. Some may be fitted already, to all logs but the first."""
     start = time.perf_counter()
     if end is not None and start >= end:
-        return "the budget was spent before it began"
+        raise _NoTimeError("the budget was spent before it began")
     learners = [copy.deepcopy(candidate) for _ in logs]
     names = [f"candidate {name!r}"] * len(logs)
     if fitted is not None and fitted[0] is not None:
@@ -93,7 +116,8 @@ def _ways(
         fit_many(learners[:1], logs[:1], names=names[:1])
         seconds = (time.perf_counter() - start) * len(logs)
         if start + seconds > end:
-            return f"it would take about {seconds:.0f} seconds, and the budget has fewer left"
+            said = f"it would take about {seconds:.0f} seconds, and the budget has fewer left"
+            raise _NoTimeError(said)
         fit_many(learners[1:], logs[1:], names=names[1:])
     ways = [_served(name, learner) for learner in learners]
     for of_fold in ways[1:]:

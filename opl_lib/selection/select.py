@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..progress import progress_bar
 from ..protocols import Learner, PolicyLike, PredictsReward, RewardModel
 from .candidates import check_candidates, check_temperatures, fit_all, most_policies, parts, serve
 from .judge import LOGGING, MIN_ESS, Judge
+from .kept import Kept
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +111,7 @@ def select(
     max_weight: float | None = None,
     progress: bool | None = None,
     random_state: int = 0,
+    checkpoint: str | Path | None = None,
 ) -> Selection:
     """Choose the policy that is most surely better than the one that made the log.
 
@@ -149,6 +152,8 @@ def select(
         Show a progress bar. If not given, on a terminal only.
     random_state : int
         Fixes the split and the bootstrap; learners have their own.
+    checkpoint : str or Path, optional
+        As in `learn`.
 
     Returns
     -------
@@ -159,7 +164,7 @@ def select(
     TypeError
         For a candidate that is neither a learner nor a policy.
     ValueError
-        For no candidates, a name that is taken, or a setting out of range.
+        For no candidates, a name that is taken, a setting out of range, or another checkpoint.
 
     Notes
     -----
@@ -211,7 +216,8 @@ def select(
     judge.check(n_most, to_select.units)
     judge.check(1, to_report.units)
     with progress_bar("select", n_most + 2, progress) as bar:
-        learned, q_hat = fit_all(candidates, judge.estimator, reward_model, to_fit)
+        kept = Kept(checkpoint, to_fit, {})
+        learned, q_hat = fit_all(candidates, judge.estimator, reward_model, to_fit, kept)
         bar.update()
         policies = serve(learned, taus)
         table, reasons = _judged(judge, policies, to_select, q_hat, bar.update)

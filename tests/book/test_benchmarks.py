@@ -19,9 +19,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import against
 import article_loop
 import eligible
+import gpu
+import kills
 import measure
 import memory
+import on_disk
 import overhead
+import processes
 import run as command
 import scaling
 import service_kills
@@ -196,6 +200,31 @@ def test_an_index_and_a_service_are_timed(monkeypatch):
 def test_a_service_that_is_killed_loses_nothing():
     acknowledged, lost = service_kills.run(quick=True)
     assert acknowledged["value"] > 0 and lost["value"] == 0
+
+
+def test_a_log_on_disk_is_timed_beside_the_same_in_memory():
+    table = pd.DataFrame(on_disk.run(quick=True)).set_index("quantity").value
+    assert 0.2 < table["ratio"] < 2 and table["size of the log"] == pytest.approx(8.3, rel=0.1)
+    assert table["memory of a fit"] > 0 and table["checking every shard"] > 1
+
+
+def test_two_processes_are_timed_beside_one():
+    table = pd.DataFrame(processes.run(quick=True)).set_index("quantity").value
+    assert 0 < table["ratio"] == table["2 processes"] / (2 * table["1 processes"])
+    assert table["bytes of an all-reduce"] == 4 * (20 * 50 + 50 + 50 * 20 + 20) * 2
+
+
+def test_killed_runs_are_compared_with_one_that_was_not():
+    table = pd.DataFrame(kills.run(quick=True))
+    assert list(table[table.quantity == "kills"].value) == [2, 2]
+    assert (table[table.quantity.str.startswith("share")].value == 1).all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_measured_and_that_is_said():
+    table = pd.DataFrame(gpu.run(quick=True))
+    assert table.value.isna().all() and (table.case == "one GPU: not measured").all()
+    assert list(table.required) == [40.0, 5.0]
 
 
 def test_the_stopwatch_stands_still_while_it_looks(clock):

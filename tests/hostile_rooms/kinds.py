@@ -323,6 +323,12 @@ def path_kind():
     return kind._replace(errors=(ValueError, TypeError, OSError))
 
 
+def checkpoint_kind(wrong):
+    """A file or a folder that may not be there yet; `wrong` is the other one."""
+    given = {"a number": 3, "a list": [1], "an object": object(), "True": True, "nothing": ""}
+    return Kind(lambda right: {**given, "the other": wrong}, lambda right: {"text": str(right)})
+
+
 def objective_kind():
     """What is maximised."""
 

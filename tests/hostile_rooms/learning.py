@@ -32,6 +32,7 @@ from .kinds import (
     answers,
     call_of,
     callback_kind,
+    checkpoint_kind,
     found_kind,
     log_kind,
     no_reward_models,
@@ -269,6 +270,11 @@ def calls():
         lambda feedback, callback: t.learner("dr").fit(feedback, callback),
         feedback=(t.log, log_kind()),
         callback=(lambda policy: {"a": 0.5}, callback_kind()),
+    )
+    yield one(
+        "OffPolicyLearner.fit with a checkpoint",
+        lambda checkpoint: t.learner().fit(t.log, checkpoint=checkpoint),
+        checkpoint=(t.folder / "checkpoint", optional(checkpoint_kind(t.folder))),
     )
     yield one(
         "OffPolicyLearner.fit by default",

@@ -18,6 +18,7 @@ from .kinds import (
     ax_kind,
     call_of,
     callback_kind,
+    checkpoint_kind,
     estimator_kind,
     fitted_model,
     learner_kind,
@@ -147,6 +148,16 @@ def calls():
         max_weight=(8.0, optional(number((0, -1, 0.5)))),
         progress=False,
     )
+
+    for name, call in (("select", opl.select), ("learn", opl.learn)):
+
+        def kept(checkpoint, call=call, name=name):
+            arguments = {"candidates": {"a": t.learner()}, "feedback": t.log, "estimator": "snips"}
+            return call(**arguments, progress=False, checkpoint=checkpoint).best
+
+        folder = t.folder / f"kept-{name}"
+        kind = optional(checkpoint_kind(t.file))
+        yield one(f"{name} with a checkpoint", kept, checkpoint=(folder, kind))
 
     def learned(**given):
         shown = ["difference", "std_error", "lower_bound"]

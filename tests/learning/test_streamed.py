@@ -13,7 +13,8 @@ from sklearn.linear_model import Ridge
 
 import opl_lib as opl
 from opl_lib.learning import streamed
-from opl_lib.learning.streamed import StreamedFit, reward_moments
+from opl_lib.learning.moments import reward_moments
+from opl_lib.learning.streamed import StreamedFit
 
 SMALL = {"epochs": 2, "batch_size": 32, "hidden": (8,), "dim_embedding": 4, "learning_rate": 1e-3}
 
