@@ -30,7 +30,7 @@ world = opl.SyntheticWorld(4, 3, 2, random_state=0)
 log = world.sample(201, random_state=1 + (mode == "other log") * rank)
 if mode == "disk":
     log = opl.open_log(log_path)
-small = dict(epochs=3, batch_size=25, hidden=(8,), dim_embedding=4, learning_rate=1e-3)
+small = dict(epochs=1 if mode == "disk" else 3, batch_size=25, hidden=(8,), dim_embedding=4, learning_rate=1e-3)
 path = f"{out}.checkpoint"
 calls = []
 
@@ -83,9 +83,10 @@ def test_two_processes_learn_what_one_does(log, tmp_path, mode):
     codes, said = run(tmp_path, mode)
     assert codes == [0, 0], said
     for name in ("ips", "dr", "regression") if mode == "memory" else ("dr",):
-        alone = opl.OffPolicyLearner(name, **SMALL).fit(log).policy_
+        epochs = 3 if mode == "memory" else 1
+        alone = opl.OffPolicyLearner(name, **{**SMALL, "epochs": epochs}).fit(log).policy_
         both = [opl.TwoTowerPolicy.load(tmp_path / f"out.{name}.{rank}") for rank in (0, 1)]
-        assert close(both[0], alone, log, 1e-5 if mode == "memory" else 1e-3)  # 27 and 600 steps
+        assert close(both[0], alone, log, 1e-5 if mode == "memory" else 1e-4)  # 27 and 402 steps
         for own, its in zip(*(each.towers.parameters() for each in both), strict=True):
             assert torch.equal(own, its)
 
