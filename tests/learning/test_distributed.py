@@ -30,7 +30,8 @@ world = opl.SyntheticWorld(4, 3, 2, random_state=0)
 log = world.sample(201, random_state=1 + (mode == "other log") * rank)
 if mode == "disk":
     log = opl.open_log(log_path)
-small = dict(epochs=1 if mode == "disk" else 3, batch_size=25, hidden=(8,), dim_embedding=4, learning_rate=1e-3)
+epochs = 1 if mode == "disk" else 3
+small = dict(epochs=epochs, batch_size=25, hidden=(8,), dim_embedding=4, learning_rate=1e-3)
 path = f"{out}.checkpoint"
 calls = []
 
