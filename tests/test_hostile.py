@@ -38,7 +38,6 @@ NOT_CALLED = {
 }
 # Parameters that take what the library passes to a hook or a formula, or anything at all.
 NOT_ATTACKED = {
-    "fit_distributed": {"learner", "feedback", "callback", "checkpoint"},  # needs processes
     "read_parquet": {"names"},  # those of from_dataframe
     "get_params": {"deep"},
     "set_params": {"params"},

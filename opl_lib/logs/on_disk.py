@@ -27,6 +27,11 @@ class LogOnDisk(BanditFeedback):
     block, what looks at a whole column brings that column into memory. A part, ``log[:1000]``, is a
     log in memory.
 
+    Parameters
+    ----------
+    columns, by_name : as of `BanditFeedback`
+        Called with columns, as by `dataclasses.replace`, it makes a log in memory.
+
     Attributes
     ----------
     path : Path

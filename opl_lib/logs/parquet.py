@@ -23,7 +23,7 @@ def read_parquet(
         Files with the same columns, in their order.
     rows_at_once : int
         Rows of a piece. A row group is read whole: write files in groups that fit into memory.
-    **names
+    names : by name
         What the columns are: the arguments of `BanditFeedback.from_dataframe` after the frame,
         `pscore` among them. If `columns` is not given, features are fitted on the first piece, and
         a category that is not in it is unknown in all.

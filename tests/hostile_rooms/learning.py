@@ -1,9 +1,11 @@
 """Learners, reward models, cross-fitting."""
 
 import functools
+import tempfile
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from hostile import (
     Kind,
     also,
@@ -90,6 +92,16 @@ def _of_learner():
 def two():
     """Learners of its own for each call, which may be in a thread."""
     return [things().learner(), things().learner(random_state=1)]
+
+
+def _by_one_process(**given):
+    """A group of one, which leaves no trace."""
+    store = tempfile.mktemp(prefix="store-", dir=things().folder)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    try:
+        return opl.fit_distributed(**given)
+    finally:
+        dist.destroy_process_group()
 
 
 def _fit_own(catalogue, gradient):
@@ -275,6 +287,14 @@ def calls():
         "OffPolicyLearner.fit with a checkpoint",
         lambda checkpoint: t.learner().fit(t.log, checkpoint=checkpoint),
         checkpoint=(t.folder / "checkpoint", optional(checkpoint_kind(t.folder))),
+    )
+    yield one(
+        "fit_distributed",
+        _by_one_process,
+        learner=(t.learner(), thing({"the class": opl.OffPolicyLearner, "another": t.regressor()})),
+        feedback=(t.log, log_kind()),
+        callback=(lambda policy: {"a": 0.5}, callback_kind()),
+        checkpoint=(None, checkpoint_kind(t.folder)._replace(accepted=lambda right: {})),
     )
     yield one(
         "OffPolicyLearner.fit by default",

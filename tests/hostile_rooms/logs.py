@@ -611,6 +611,7 @@ def _on_disk(one):
     folder = t.folder / "disk"
     frame = t.folder / "clicks.parquet"
     t.frame.to_parquet(frame)
+    shutil.rmtree(folder, ignore_errors=True)  # the table is made several times
     log = opl.write_log(folder, t.log)
     errors = (ValueError, TypeError, OSError)
     places = Kind(

@@ -30,8 +30,9 @@ world = opl.SyntheticWorld(4, 3, 2, random_state=0)
 log = world.sample(201, random_state=1 + (mode == "other log") * rank)
 if mode == "disk":
     log = opl.open_log(log_path)
-epochs = 1 if mode == "disk" else 3
-small = dict(epochs=epochs, batch_size=25, hidden=(8,), dim_embedding=4, learning_rate=1e-3)
+small = dict(epochs=3, batch_size=25, hidden=(8,), dim_embedding=4, learning_rate=1e-3)
+if mode == "disk":  # few steps: rounding grows with each
+    small["batch_size"] = 1000
 path = f"{out}.checkpoint"
 calls = []
 
@@ -66,10 +67,10 @@ def run(folder, mode):
     return [process.returncode for process in processes], said
 
 
-def close(one, other, log, most=1e-5):
+def close(one, other, log):
     """Of weights, some have a gradient of rounding errors alone, and Adam takes steps by these."""
     shown = [each.predict_proba(log.context, log.action_context) for each in (one, other)]
-    return np.abs(shown[0] - shown[1]).max() < most
+    return np.abs(shown[0] - shown[1]).max() < 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +85,11 @@ def test_two_processes_learn_what_one_does(log, tmp_path, mode):
     codes, said = run(tmp_path, mode)
     assert codes == [0, 0], said
     for name in ("ips", "dr", "regression") if mode == "memory" else ("dr",):
-        epochs = 3 if mode == "memory" else 1
-        alone = opl.OffPolicyLearner(name, **{**SMALL, "epochs": epochs}).fit(log).policy_
+        batch_size = 25 if mode == "memory" else 1000
+        learner = opl.OffPolicyLearner(name, **{**SMALL, "batch_size": batch_size})
+        alone = learner.fit(log).policy_
         both = [opl.TwoTowerPolicy.load(tmp_path / f"out.{name}.{rank}") for rank in (0, 1)]
-        assert close(both[0], alone, log, 1e-5 if mode == "memory" else 1e-4)  # 27 and 402 steps
+        assert close(both[0], alone, log)
         for own, its in zip(*(each.towers.parameters() for each in both), strict=True):
             assert torch.equal(own, its)
 
