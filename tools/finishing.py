@@ -21,6 +21,11 @@ _OUTSIDE_TAGS = re.compile(
     rf"<(script|style)\b.*?</\1>|<[^>]*>|(?P<japanese>{JAPANESE})", re.DOTALL
 )
 _EMPTY_HEAD = re.compile(r"<th(?=[\s>])([^>]*)>((?:\s|&nbsp;|<p>|</p>)*)</th>")
+_FOLD = re.compile(
+    r'(<p class="(?:collapsed|expanded)[^>]*>)(Show|Hide) code cell content</p>'
+    r'(?=(?:(?!<details).)*?<span></span><span class="c1"># (Checks of this section|Answers)</span>)',
+    re.DOTALL,
+)
 _IN_BRACKETS = re.compile(r"\(([^()]*)\)")
 
 
@@ -28,6 +33,7 @@ def finished(html):
     """The HTML of a page: Japanese is marked, an empty cell heads nothing, a fold has its name."""
     html = _OUTSIDE_TAGS.sub(_with_language, html)
     html = _EMPTY_HEAD.sub(r"<td\1>\2</td>", html)
+    html = _FOLD.sub(r"\1\3</p>", html)
     return html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 

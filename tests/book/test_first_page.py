@@ -140,6 +140,14 @@ def test_an_empty_header_is_a_cell_and_a_fold_is_called_by_its_text():
     assert finishing.finished(fold) == "<summary>Show</summary>"
 
 
+def test_a_fold_of_checks_is_called_checks_and_others_are_not():
+    fold = '<details><summary><p class="collapsed">Show code cell content</p></summary>'
+    checks = '<pre><span></span><span class="c1"># Checks of this section</span></pre></details>'
+    other = '<pre><span></span><span class="n">x</span></pre></details>'
+    named = fold.replace("Show code cell content", "Checks of this section")
+    assert finishing.finished(fold + other + fold + checks) == fold + other + named + checks
+
+
 def test_equations_of_the_notation_have_a_letter():
     numbers = {"displaymath": {"a": (1,), "b": (2,)}}
     others = {"displaymath": {"c": (5, 1)}}
