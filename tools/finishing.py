@@ -23,7 +23,8 @@ _OUTSIDE_TAGS = re.compile(
 _EMPTY_HEAD = re.compile(r"<th(?=[\s>])([^>]*)>((?:\s|&nbsp;|<p>|</p>)*)</th>")
 _FOLD = re.compile(
     r'(<p class="(?:collapsed|expanded)[^>]*>)(Show|Hide) code cell content</p>'
-    r'(?=(?:(?!<details).)*?<span></span><span class="c1"># (Checks of this section|Answers)</span>)',
+    r"(?=(?:(?!<details).)*?"
+    r'<span></span><span class="c1"># (Checks of this section|Answers)</span>)',
     re.DOTALL,
 )
 _IN_BRACKETS = re.compile(r"\(([^()]*)\)")
