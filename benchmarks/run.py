@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))  # of `experiments`
 
 import pandas as pd
 from experiments.tables import machine
