@@ -90,3 +90,10 @@ def test_tables_have_captions(slug):
         for output in cell.get("outputs", []):
             html = output.get("data", {}).get("text/html", "")
             assert '<table class="dataframe">' not in html or "<caption>" in html, cell.source
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_an_error_is_shown_by_its_message(slug):
+    """A traceback would name folders of the machine on which the chapter was run."""
+    outputs = [output for cell in code_cells(slug) for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.output_type == "error"]
