@@ -150,8 +150,9 @@ def copy_sources():
     intro.write_text(text, encoding="utf-8")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(ROOT / name, source)
-    if (ROOT / "results").is_dir():  # read by the chapters as ../results
-        shutil.copytree(ROOT / "results", source / "results")
+    for name in ("results", "examples"):  # read by the chapters as ../results, ../examples
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=ignored)
     return source
 
 
