@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from measure import forget_peak, peak_mb, resident_mb, row
+from measure import forget_peak, in_fresh_process, peak_mb, resident_mb, row
 
 import opl_lib as opl
 
@@ -41,7 +41,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
         start = time.perf_counter()
         opl.open_log(path)
         checked = time.perf_counter() - start
-        held = _held(disk)
+        held = in_fresh_process(held_mb, path)
         logs = {"in memory": disk[:], "on disk": disk}
         seconds: dict[str, list[float]] = {name: [] for name in logs}
         for _ in range(turns):
@@ -62,8 +62,9 @@ def run(quick: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _held(disk: opl.LogOnDisk) -> float:
-    """The most that a fit holds beyond what the process held before."""
+def held_mb(path: Path) -> float:
+    """The most that a fit holds beyond what its process held before."""
+    disk = opl.open_log(path)
     before = resident_mb()
     forget_peak()
     opl.OffPolicyLearner("ips", **SETTINGS).fit(disk)
