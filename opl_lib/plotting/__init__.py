@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays import numbers
 from .candidates import plot_candidates as plot_candidates
-from .colors import COLORS, color_of, reference_style
+from .colors import COLORS, MARKERS, color_of, reference_style
 from .colors import REFERENCE_STYLES as REFERENCE_STYLES
 from .given import VALUES, by_name, check_table, checked_axes, finite_by_name, new_axes, pyplot
 
@@ -55,9 +56,9 @@ def plot_curves(
     }
     references = finite_by_name("references", references)
     ax = new_axes(7, 4) if ax is None else checked_axes(ax)
-    for name, values in lines.items():
+    for (name, values), marker in zip(lines.items(), cycle(MARKERS), strict=False):
         values = np.where(np.isfinite(values), values, np.nan)
-        ax.plot(range(len(values)), values, color=color_of(name), marker="o", ms=3, label=name)
+        ax.plot(range(len(values)), values, color=color_of(name), marker=marker, ms=4, label=name)
     draw_references(ax, references)
     ax.set_xlabel("epoch")
     ax.set_ylabel("policy value V(π)")
@@ -111,14 +112,16 @@ def plot_estimates(
     ax = new_axes(7, 1 + 0.7 * len(tables)) if ax is None else checked_axes(ax)
     for group, (policy, table) in enumerate(tables.items()):
         offsets = np.linspace(-0.25, 0.25, len(table)) if len(table) > 1 else [0]
-        for offset, (estimator, row) in zip(offsets, table.iterrows(), strict=True):
+        for offset, (estimator, row), marker in zip(
+            offsets, table.iterrows(), cycle(MARKERS), strict=False
+        ):
             style: dict[str, Any] = {"color": color_of(str(estimator)), "label": str(estimator)}
             error: Any = [[row[value] - row.ci_lower], [row.ci_upper - row[value]]]
             if np.min(error) < 0:  # percentiles of the bootstrap may leave the estimate outside
                 bar = row.ci_lower, row.ci_upper
                 ax.plot(bar, [group + offset] * 2, lw=2, color=style["color"])
                 error = None
-            ax.errorbar(row[value], group + offset, xerr=error, fmt="o", ms=5, lw=2, **style)
+            ax.errorbar(row[value], group + offset, xerr=error, fmt=marker, ms=5, lw=2, **style)
         if policy in true_values:
             ends = [group - 0.38, group + 0.38]
             ax.plot([true_values[policy]] * 2, ends, "k", lw=2, label="true value")

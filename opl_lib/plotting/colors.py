@@ -29,6 +29,7 @@ COLORS = {
     "likelihood": "#117733",
     "avg": "#888888",
 }
+MARKERS = "os^Dv"  # of lines in one figure, in their order: colour is not all that tells them
 _OTHER_COLORS = ("#33BBEE", "#EE3377", "#009988", "#EE7733", "#0077BB", "#CC3311")
 REFERENCE_STYLES = {
     "optimum": "-",

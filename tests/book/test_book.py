@@ -21,6 +21,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXTS = chapters.texts()
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+IN_A_ROW = ("next chapter", "go on", "next")  # to the chapter that follows
 
 
 def slug(path):
@@ -58,12 +59,13 @@ def test_notebook_was_run_from_the_top_and_is_small(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=slug)
-def test_figures_are_stored_with_a_palette(path):
+def test_figures_are_stored_with_a_palette_and_at_200_dots_an_inch(path):
     for cell in nbformat.read(path, as_version=4).cells:
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
-                png = base64.b64decode(output.data["image/png"])
-                assert Image.open(io.BytesIO(png)).mode == "P", "run: make notebooks"
+                figure = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+                assert figure.mode == "P", "run: make notebooks"
+                assert figure.info["dpi"][0] == pytest.approx(200, abs=1), "run: make notebooks"
 
 
 def test_a_palette_keeps_rare_colours():
@@ -83,6 +85,15 @@ def test_texts_notebooks_and_toc_name_the_same_chapters():
     numbered = [file for file in toc_files() if re.match(r"book/\d\d_", file)]
     assert numbered == [f"book/{path.stem}" for path in TEXTS]
     assert [path.stem for path in NOTEBOOKS] == [path.stem for path in TEXTS]
+
+
+@pytest.mark.parametrize("page", [*TEXTS, *BOOK.glob("*.md")], ids=slug)
+def test_a_link_to_a_chapter_says_its_number(page):
+    written = page.read_text(encoding="utf-8")
+    for said, number in re.findall(r"\[([^][\n]*)\]\((\d\d)_\w+\.ipynb\)", written):
+        assert said.lower() in (f"chapter {int(number)}", str(int(number)), *IN_A_ROW)
+    for number, at in re.findall(r"\{ref\}`chapter (\d+) <([\w-]+)>`", written):
+        assert f"({at})=" in next(BOOK.glob(f"text/{number:0>2}_*.md")).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=slug)
