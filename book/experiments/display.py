@@ -28,6 +28,7 @@ NAMES = {
     "dr": "DR",
     "dros": "DRos",
     "ess": "effective size",
+    "inf": "∞",
     "ips": "IPS",
     "iters": "updates",
     "lse": "LSE",
@@ -47,6 +48,7 @@ NAMES = {
     "sndr": "SNDR",
     "snips": "SNIPS",
     "squared_error": "squared error",
+    "std": "standard deviation",
     "std_error": "standard error",
     "switch_dr": "Switch-DR",
 }
@@ -109,6 +111,7 @@ def show(table: pd.DataFrame | pd.Series, caption: str = "", digits: int | None 
 
 def answers(*texts: str) -> Shown:
     """The answers to the questions of *Check yourself*, in their order."""
+    texts = tuple(re.sub(r"(?<![\w.)])-(?=\d)", "−", text) for text in texts)
     items = "".join(f"<li>{escape(text)}</li>" for text in texts)
     lines = "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1))
     return Shown(f"<ol>{items}</ol>", lines)
@@ -126,7 +129,7 @@ def label(name: Any) -> str:
         code = re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name)
         return NAMES.get(name, name.replace("_", " ") if code else name)
     if isinstance(name, float | np.floating):
-        return f"{name:g}"
+        return NAMES.get(f"{name:g}", f"{name:g}")
     return "" if name is None else str(name)
 
 
