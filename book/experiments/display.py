@@ -38,7 +38,7 @@ NAMES = {
     "n_actions": "items",
     "n_rounds": "rounds",
     "offcem": "OffCEM",
-    "opl_lib": "opl_lib",
+    "opl_lib": "the library",
     "poem": "POEM",
     "policy_value": "policy value",
     "potec": "POTEC",
