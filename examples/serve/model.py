@@ -14,7 +14,7 @@ import numpy as np
 import opl_lib as opl
 from opl_lib.files import write_atomically
 
-INDEXES = {"exact": opl.ItemIndex, "hnsw": opl.HNSWIndex}
+INDEXES = {"exact": opl.ItemIndex, "compressed": opl.CompressedIndex, "hnsw": opl.HNSWIndex}
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from numbers import Integral
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,19 +15,8 @@ from ..logs.columns import Columns
 from ..logs.eligible import eligible_rows
 from ..logs.known_columns import context_features, ids_of_items
 from .encode import single_features
-from .index import ItemIndex
+from .index import Index, ItemIndex
 from .two_tower import TwoTowerPolicy
-
-
-class Index(Protocol):
-    """What finds the items with the largest inner products, such as `ItemIndex`."""
-
-    def __len__(self) -> int: ...
-
-    def search(
-        self, queries: np.ndarray, k: int, eligible: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Items and scores, both of shape (n, k), best first."""
 
 
 class Draw(NamedTuple):
