@@ -40,6 +40,7 @@ from .plotting import (
     plot_estimates,
     plot_watch,
 )
+from .policies.compressed import CompressedIndex
 from .policies.constant import ConstantItemPolicy
 from .policies.exploring import ExploringPolicy
 from .policies.hnsw import HNSWIndex
@@ -75,6 +76,7 @@ __all__ = [
     "ConstantItemLearner",
     "ConstantItemPolicy",
     "Columns",
+    "CompressedIndex",
     "CrossFittedRewardModel",
     "DigitsWorld",
     "EarlyStopping",

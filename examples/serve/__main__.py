@@ -27,7 +27,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         app = make_app(load_model(args.folder), Records(args.log))
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, TypeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .model import Model
-from .records import Records
+from .records import Records, by_request
 
 MAX_BATCH = 64
 MAX_WAITING = 1000
@@ -54,12 +54,9 @@ class Draws:
 
     def __init__(self, model: Model, records: Records) -> None:
         self.model, self.records = model, records
-        known = records.known
-        self.rewards: dict[str, float | None] = {
-            each["id"]: None for each in known if each["kind"] == "shown"
-        }
-        self.rewards |= {each["id"]: each["reward"] for each in known if each["kind"] == "reward"}
-        known.clear()
+        shown, rewards = by_request(records.known, records.path)
+        self.rewards: dict[str, float | None] = {**dict.fromkeys(shown), **rewards}
+        records.known.clear()
         self.counts = {"shown": 0, "reward": 0, "batches": 0}
         self.failed: str | None = None
         self._waiting: queue.SimpleQueue = queue.SimpleQueue()
@@ -116,8 +113,8 @@ class Draws:
         ]
         try:
             self.records.append([*(record for record, _ in drawn.values()), *rewards])
-        except OSError as error:
-            self.failed = f"the log cannot be written: {error}"
+        except (OSError, ValueError) as error:
+            self.failed = f"the log cannot be written: {error}. Mend that and start again"
             return [Refused(503, self.failed)] * len(batch)
         self.rewards |= {record["id"]: None for record, _ in drawn.values()} | new
         for name, n in (("shown", len(asks)), ("reward", len(new)), ("batches", 1)):

@@ -9,7 +9,7 @@ import numpy as np
 
 import opl_lib as opl
 
-from .records import read_records
+from .records import by_request, read_records
 
 
 def read_feedback(
@@ -41,12 +41,8 @@ def read_feedback(
     ValueError
         If the log is damaged, names an item that `ids` does not, or has no such request.
     """
-    shown, rewards = [], {}
-    for record in read_records(path):
-        if record["kind"] == "reward":
-            rewards[record["id"]] = record["reward"]
-        elif policy in (None, record["policy"]):
-            shown.append(record)
+    everything, rewards = by_request(read_records(path), path)
+    shown = [record for record in everything.values() if policy in (None, record["policy"])]
     if without_reward is None:
         shown = [record for record in shown if record["id"] in rewards]
     if not shown:

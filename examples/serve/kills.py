@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from .process import served
-from .records import read_records
+from .process import served, started
+from .records import read_records, to_line
 
 
 def killed(
@@ -53,6 +54,24 @@ def killed(
         for thread in threads:
             thread.join()
     yield from answers
+
+
+def killed_at_start(folder: Path, log: Path, seconds: float) -> bool:
+    """Tear the end of a log, start a service on it, and kill that after so many seconds.
+
+    Returns
+    -------
+    bool
+        If it had mended the log by then.
+    """
+    half = to_line({"kind": "shown", "id": "never acknowledged"})[:30]
+    with open(log, "ab") as file:
+        file.write(half)
+    with started(folder, log) as process:
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+    return not log.read_bytes().endswith(half)
 
 
 def lost(log: Path, acknowledged: list[tuple[str, dict]]) -> list[tuple[str, dict]]:

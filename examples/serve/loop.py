@@ -55,7 +55,7 @@ def _served(
     world: opl.ShopWorld, folder: Path, number: int, ids: list[str], visits: opl.BanditFeedback
 ) -> opl.BanditFeedback:
     """The service's log of the visitors of another log, who see what the service shows."""
-    q = _click_probabilities(world, visits)
+    q = world.reward_probability(visits)
     clicks = np.random.default_rng([world.random_state, number]).random(visits.n_rounds)
     version = load_model(folder / f"{number}").version
     with served(folder / f"{number}", folder / "log.jsonl", seconds=600) as (client, _):
@@ -82,15 +82,6 @@ async def _visit(
                     await service.post("/reward", reward)
 
     await asyncio.gather(*(visitors() for _ in range(AT_ONCE)))
-
-
-def _click_probabilities(world: opl.ShopWorld, visits: opl.BanditFeedback) -> np.ndarray:
-    """The truth, which no service knows: probabilities of a click on every item, (n, n_items)."""
-    users = {name: row for row, name in enumerate(world._shop.users["user_id"])}
-    user = np.array([users[name] for name in visits.user_id])
-    opening = np.datetime64("2026-03-02")
-    second = (visits.timestamp - opening).astype("m8[s]").astype(int)
-    return world._shop.demand.click_probability(user, second, visits.position)
 
 
 def _judged(world: opl.ShopWorld, folder: Path, log: opl.BanditFeedback) -> dict[str, float]:

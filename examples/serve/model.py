@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy as np
 import opl_lib as opl
 from opl_lib.files import write_atomically
 
-INDEXES = {"exact": opl.ItemIndex, "hnsw": opl.HNSWIndex}
+INDEXES = {"exact": opl.ItemIndex, "compressed": opl.CompressedIndex, "hnsw": opl.HNSWIndex}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +61,45 @@ def save_model(
 
 
 def load_model(folder: str | Path) -> Model:
-    """Read a folder; its version is a checksum of all that propensities depend on."""
+    """Read a folder; its version is a checksum of all that propensities depend on.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    ValueError
+        If one is not what `save_model` wrote, with its name.
+    """
+    folder = Path(folder)
     names = ("policy.pt", "items.npz", "settings.json")
-    content = {name: (Path(folder) / name).read_bytes() for name in names}
+    content = {name: (folder / name).read_bytes() for name in names}
     version = hashlib.sha256(b"".join(content.values())).hexdigest()[:16]
-    settings = json.loads(content["settings.json"])
-    with np.load(io.BytesIO(content["items.npz"])) as table:
-        items, ids = table["items"], table["ids"].tolist()
-    learned = opl.TwoTowerPolicy.load(Path(folder) / "policy.pt")
-    index = INDEXES[settings["index"]]
+    with _written_by_save_model(folder / "settings.json"):
+        settings = json.loads(content["settings.json"])
+        index, epsilon, k = INDEXES[settings["index"]], settings["epsilon"], settings["k"]
+    with _written_by_save_model(folder / "items.npz"):
+        with np.load(io.BytesIO(content["items.npz"])) as table:
+            items, ids = table["items"], table["ids"].tolist()
+    learned = opl.TwoTowerPolicy.load(folder / "policy.pt")
+    width = opl.policies.towers.tower_widths(learned.towers)[1]
+    if items.shape != (len(ids), width):
+        raise ValueError(
+            f"{folder / 'items.npz'} has features of shape {items.shape} for {len(ids)} items, and "
+            f"the policy takes {width} of each: they are of two models. Save the model again."
+        )
     if settings["index"] == "hnsw":
-        index = functools.partial(opl.HNSWIndex.load, Path(folder) / "items.hnsw")
-    policy = opl.ExploringPolicy(learned, settings["epsilon"], settings["k"], index)
+        index = functools.partial(opl.HNSWIndex.load, folder / "items.hnsw")
+    policy = opl.ExploringPolicy(learned, epsilon, k, index)
     return Model(policy.for_items(items), items, ids, version)
+
+
+@contextlib.contextmanager
+def _written_by_save_model(path: Path) -> Iterator[None]:
+    """Name a file in whatever goes wrong while it is taken apart."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not what save_model wrote, or was damaged since: {error!r}. Save the "
+            "model again, or take another copy."
+        ) from error

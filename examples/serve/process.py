@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -17,16 +18,8 @@ EXAMPLES = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def served(
-    folder: str | Path, log: str | Path, seconds: float = 120
-) -> Iterator[tuple[httpx.Client, subprocess.Popen]]:
-    """A client of a service on a free port, and its process; it lives `seconds` at most.
-
-    Raises
-    ------
-    RuntimeError
-        If it does not start; with what it said.
-    """
+def started(folder: str | Path, log: str | Path, seconds: float = 120) -> Iterator[Any]:
+    """The process of a service on a free port, from its first moment; it lives so long at most."""
     path = os.pathsep.join([str(EXAMPLES), str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "serve", str(folder), str(log), "--port=0"]
     process = subprocess.Popen(
@@ -37,8 +30,7 @@ def served(
         text=True,
     )
     try:
-        with httpx.Client(base_url=_address(process), timeout=20, trust_env=False) as client:
-            yield client, process
+        yield process
     finally:
         process.terminate()
         try:
@@ -48,6 +40,22 @@ def served(
             process.wait()
         process.stdout.close()
         process.stderr.close()
+
+
+@contextmanager
+def served(
+    folder: str | Path, log: str | Path, seconds: float = 120
+) -> Iterator[tuple[httpx.Client, subprocess.Popen]]:
+    """A client of a service that has started, and its process.
+
+    Raises
+    ------
+    RuntimeError
+        If it does not start; with what it said.
+    """
+    with started(folder, log, seconds) as process:
+        with httpx.Client(base_url=_address(process), timeout=20, trust_env=False) as client:
+            yield client, process
 
 
 def _address(process: subprocess.Popen, seconds: float = 120) -> str:

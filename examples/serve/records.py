@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,33 @@ def _good_lines(file: Any, path: str | Path) -> Iterator[tuple[dict[str, Any], i
         yield record, end
 
 
+def by_request(
+    records: Iterable[dict[str, Any]], path: str | Path
+) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """What was shown, and rewards, by the id of the request.
+
+    Raises
+    ------
+    ValueError
+        If an id was shown twice or has two rewards, or a reward that nothing was shown for: then
+        the log is not one that a single service has written.
+    """
+    shown: dict[str, dict[str, Any]] = {}
+    rewards: dict[str, float] = {}
+    for record in records:
+        name, is_reward = record["id"], record["kind"] == "reward"
+        if name in (rewards if is_reward else shown) or (is_reward and name not in shown):
+            raise ValueError(
+                f"{path}: a second {record['kind']!r} of request {name!r}, or a reward without a "
+                "request. Was it put together of several logs? Take them one by one."
+            )
+        if is_reward:
+            rewards[name] = record["reward"]
+        else:
+            shown[name] = record
+    return shown, rewards
+
+
 class Records:
     """A file of records that one process appends to.
 
@@ -66,7 +93,13 @@ class Records:
 
     def __init__(self, path: str | Path) -> None:
         self.path, self.known = Path(path), []
-        self._file = open(path, "ab+", buffering=0)
+        try:
+            self._file = open(path, "ab+", buffering=0)
+        except OSError as error:
+            raise OSError(
+                f"{path} cannot be appended to: {error.strerror}. Name a file, new or old, in a "
+                "folder that is there and may be written to."
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

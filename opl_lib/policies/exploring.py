@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from numbers import Integral
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,20 +14,10 @@ from ..checks import check_number, check_seed, plain_arithmetic
 from ..logs.columns import Columns
 from ..logs.eligible import eligible_rows
 from ..logs.known_columns import context_features, ids_of_items
+from .drawn import Drawn
 from .encode import single_features
-from .index import ItemIndex
+from .index import Index, ItemIndex
 from .two_tower import TwoTowerPolicy
-
-
-class Index(Protocol):
-    """What finds the items with the largest inner products, such as `ItemIndex`."""
-
-    def __len__(self) -> int: ...
-
-    def search(
-        self, queries: np.ndarray, k: int, eligible: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Items and scores, both of shape (n, k), best first."""
 
 
 class Draw(NamedTuple):
@@ -39,7 +29,7 @@ class Draw(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ExploringPolicy:
+class ExploringPolicy(Drawn):
     """Show a retrieved item by the softmax, and now and then any item that may be shown.
 
     An index retrieves the `k` eligible items with the largest inner products. The policy is
@@ -115,23 +105,7 @@ class ExploringPolicy:
         return served
 
     @plain_arithmetic
-    def predict_proba(
-        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
-    ) -> np.ndarray:
-        """Probabilities of all items.
-
-        Parameters
-        ----------
-        context : array of shape (n, dim_context)
-        action_context : array of shape (n_actions, dim_action_context)
-        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
-            Items that may be shown, in each row or in all; others get probability 0.
-
-        Returns
-        -------
-        array of shape (n, n_actions)
-            Rows sum to 1.
-        """
+    def _probabilities(self, context: Any, action_context: Any, eligible: Any) -> np.ndarray:
         features = single_features("context", context_features(self.columns, context))
         index = self._index(action_context)
         pi = np.zeros((len(features), len(index)))
@@ -141,29 +115,9 @@ class ExploringPolicy:
             pi[rows[:, np.newaxis], items] += (1 - self.epsilon) * share
         return pi
 
-    def sample(
-        self,
-        context: np.ndarray,
-        action_context: np.ndarray,
-        random_state: int | None = None,
-        eligible: Any = None,
+    def _sampled(
+        self, context: Any, action_context: Any, random_state: int | None, eligible: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw one item for each context, and say with which probability: what to show and to log.
-
-        Parameters
-        ----------
-        context, action_context, eligible
-            As in `predict_proba`.
-        random_state : int, optional
-            For serving, leave it out: every call draws anew.
-
-        Returns
-        -------
-        action : array of shape (n,)
-            Row numbers of `action_context`, or ids of the items of a frame.
-        pscore : array of shape (n,)
-            ``π(action|x)``, to be logged with the action.
-        """
         action, pscore, _ = self.draw(context, action_context, random_state, eligible)
         return action, pscore
 

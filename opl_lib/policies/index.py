@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +16,43 @@ from ..checks import plain_arithmetic
 from ..logs.eligible import eligible_rows
 
 
-class ItemIndex:
+class Index(Protocol):
+    """What finds the items with the largest inner products, such as `ItemIndex`."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def search(
+        self, queries: np.ndarray, k: int, eligible: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best `k` items for each query, best first.
+
+        Parameters
+        ----------
+        queries : array of shape (n, dim_embedding)
+            Context embeddings.
+        k : int in [1, n_actions]
+            At most as many as are eligible in every row.
+        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
+            The items to search among, for each query or for all. An approximate index searches the
+            more broadly, the fewer they are; few are all compared.
+
+        Returns
+        -------
+        items : integer array of shape (n, k)
+        scores : array of shape (n, k)
+            Their inner products; equal scores are ordered by item number.
+
+        Raises
+        ------
+        ValueError
+            If `queries` are no finite numbers or of another size, `k` is out of range, or a score
+            is not finite.
+        """
+
+
+class ItemIndex(Index):
     """Exact search for the items with the largest inner products.
 
     Items are encoded once, before any request; a request costs one context embedding and one
@@ -78,28 +115,6 @@ class ItemIndex:
     def search(
         self, queries: np.ndarray, k: int, eligible: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best `k` items for each query, best first.
-
-        Parameters
-        ----------
-        queries : array of shape (n, dim_embedding)
-            Context embeddings.
-        k : int in [1, n_actions]
-            At most as many as are eligible in every row.
-        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
-            The items to search among, for each query or for all.
-
-        Returns
-        -------
-        items : integer array of shape (n, k)
-        scores : array of shape (n, k)
-            Their inner products; equal scores are ordered by item number.
-
-        Raises
-        ------
-        ValueError
-            As `scores`, or if `k` is out of range.
-        """
         return best_items(self, self._queries(queries), k, eligible)
 
     def _queries(self, queries: Any) -> np.ndarray:

@@ -11,11 +11,12 @@ from torch import Tensor
 from ..logs.columns import Columns
 from ..logs.eligible import eligible_mask
 from ..logs.known_columns import ids_of_items
+from .drawn import Drawn
 from .index import ItemIndex, best_items, inner_products
 from .recommend import draw_items, draw_pages
 
 
-class ServedProducts:
+class ServedProducts(Drawn):
     """The part of `TwoTowerPolicy` that needs embeddings, whatever they are made by."""
 
     columns: Columns | None
@@ -30,23 +31,7 @@ class ServedProducts:
     ) -> tuple[np.ndarray, ItemIndex]:
         raise NotImplementedError
 
-    def predict_proba(
-        self, context: np.ndarray, action_context: np.ndarray, eligible: Any = None
-    ) -> np.ndarray:
-        """Probabilities of all items.
-
-        Parameters
-        ----------
-        context : array of shape (n, dim_context)
-        action_context : array of shape (n_actions, dim_action_context)
-        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
-            Items that may be shown, in each row or in all; others get probability 0.
-
-        Returns
-        -------
-        float64 array of shape (n, n_actions)
-            Rows sum to 1.
-        """
+    def _probabilities(self, context: Any, action_context: Any, eligible: Any) -> np.ndarray:
         scores = self._scores(context, action_context)
         if eligible is not None:
             scores[~eligible_mask(eligible, *scores.shape)] = -np.inf
@@ -89,36 +74,9 @@ class ServedProducts:
         number = best_items(index, queries, k, eligible, "context")[0]
         return self._ids(action_context, number)
 
-    def sample(
-        self,
-        context: np.ndarray,
-        action_context: np.ndarray,
-        random_state: int | None = None,
-        eligible: Any = None,
+    def _sampled(
+        self, context: Any, action_context: Any, random_state: int | None, eligible: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw one item for each context, and say with which probability: what to show and to log.
-
-        Adding Gumbel noise to log-probabilities and taking the largest draws from the softmax.
-        Rows are handled a few at a time, so a large catalogue needs little memory.
-
-        Parameters
-        ----------
-        context : array of shape (n, dim_context)
-        action_context : array of shape (n_actions, dim_action_context)
-        random_state : int, optional
-            For serving, leave it out: every call draws anew. A number repeats the draw, as a test
-            or an experiment needs; given the same one at every request, all requests share the
-            same noise, and what is shown is no longer random.
-        eligible : boolean array of shape (n, n_actions) or (n_actions,), optional
-            Items that may be shown, in each row or in all.
-
-        Returns
-        -------
-        action : array of shape (n,)
-            Row numbers of `action_context`, or ids of the items of a frame.
-        pscore : array of shape (n,)
-            ``π(action|x)``, to be logged with the action.
-        """
         return draw_items(self, context, action_context, random_state, eligible)
 
     def recommend(

@@ -15,7 +15,6 @@ from .asked import check_count
 from .references import references
 from .shop_settings import Settings
 from .shop_state import Shop, ShopLog
-from .shop_tables import DAY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,6 +173,17 @@ class ShopWorld(Settings):
         return self._shop.clicks(self._log(n_rounds, random_state)), self._shop.items.copy()
 
     @plain_arithmetic
+    def reward_probability(self, log: BanditFeedback) -> np.ndarray:
+        """The truth, which no shop knows: probabilities of a click on all items, (n, n_items).
+
+        Parameters
+        ----------
+        log : BanditFeedback
+            As `sample` draws it: its users, times and slots are asked about.
+        """
+        return self._shop.click_probability(log)
+
+    @plain_arithmetic
     def policy_value(self, policy: PolicyLike, from_day: float = 0) -> float:
         """The true value of a policy in one slot: clicks a slot, on the pages of evaluation.
 
@@ -200,14 +210,7 @@ class ShopWorld(Settings):
             the policy's.
         """
         check_number("from_day", from_day, least=0)
-        later = self._shop.pages.second >= from_day * DAY
-        if not later.any():
-            raise ValueError(
-                f"from_day={from_day:g} leaves no page of evaluation: take one below "
-                f"{self._shop.pages.second.max() / DAY:.3g}, or a shop of more n_eval_pages."
-            )
-        values = [(pi * q).sum(axis=1) for pi, q, _ in self._shop.shown_by(policy)]
-        return float(np.concatenate(values)[later].mean())
+        return self._shop.earned_from(policy, from_day)
 
     @plain_arithmetic
     def page_value(self, policy: PolicyLike) -> float:

@@ -22,6 +22,7 @@ from .shop_tables import DAY, OF_ITEMS, OF_USERS, OPENING, least_on_offer, with_
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..logs.feedback import BanditFeedback
     from .shop_settings import Settings
 
 
@@ -114,6 +115,17 @@ class Shop:
             pi = action_probabilities(policy, some(context, rows), items, rows.start, n_rows, mask)
             yield pi, self.demand.click_probability(*(a[rows] for a in self.pages.asked)), mask
 
+    def earned_from(self, policy: PolicyLike, day: float) -> float:
+        """Clicks a slot in the rows of evaluation from a day on."""
+        later = self.pages.second >= day * DAY
+        if not later.any():
+            raise ValueError(
+                f"from_day={day:g} leaves no page of evaluation: take one below "
+                f"{self.pages.second.max() / DAY:.3g}, or a shop of more n_eval_pages."
+            )
+        values = [(pi * q).sum(axis=1) for pi, q, _ in self.shown_by(policy)]
+        return float(np.concatenate(values)[later].mean())
+
     def earned_on_pages(self, policy: PolicyLike, rng: np.random.Generator) -> float:
         """Clicks a slot on the pages of evaluation, all of them filled by a policy."""
         context, items = self.seen_by(policy)
@@ -127,6 +139,21 @@ class Shop:
         if columns is None:
             return self.context, self.of_items
         return self.visits, self.items if columns.items else self.of_items
+
+    def click_probability(self, log: BanditFeedback) -> np.ndarray:
+        """``q`` of all items in the rows of a log: (n, n_items)."""
+        row_of = {name: row for row, name in enumerate(self.users["user_id"])}
+        names = ("user_id", "timestamp", "position")
+        asked: list[Any] = [getattr(log, name, None) for name in names]
+        for name, column in zip(names, asked, strict=True):
+            if column is None:
+                raise ValueError(f"log must be as ShopWorld.sample draws it; this has no {name}.")
+        users, times, slots = asked
+        if unknown := set(users) - row_of.keys():
+            raise ValueError(f"log names the user {str(unknown.pop())!r}, who is not of this shop.")
+        second = (times - OPENING).astype("m8[s]").astype(int)
+        user = np.array([row_of[name] for name in users])
+        return self.demand.click_probability(user, second, slots)
 
     def clicks(self, log: ShopLog) -> pd.DataFrame:
         """The rows of a log as a table."""

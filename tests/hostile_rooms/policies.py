@@ -223,6 +223,19 @@ def calls():
         eligible=(np.ones((2, 3), bool), eligible_kind()),
     )
     yield one(
+        "CompressedIndex",
+        lambda embeddings, breadth: opl.CompressedIndex(embeddings, breadth),
+        embeddings=(vectors, also(features(single=True), {"no rows": vectors[:0]})),
+        breadth=(4, count(most=1_000_000)),
+    )
+    yield one(
+        "CompressedIndex.search",
+        opl.CompressedIndex(vectors).search,
+        queries=(queries, features(width=True, single=True)),
+        k=(2, count(most=3)),
+        eligible=(np.ones((2, 3), bool), eligible_kind()),
+    )
+    yield one(
         "export_onnx",
         opl.export_onnx,
         policy=(two, thing()),

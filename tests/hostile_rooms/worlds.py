@@ -1,5 +1,6 @@
 """Worlds and the policies that log in them."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -298,6 +299,12 @@ def _shop_calls(one):
         lambda **given: shop.frames(**given)[0][["propensity", "click"]].to_numpy(),
         n_rounds=(4, count()),
         random_state=(0, optional(seed())),
+    )
+    without_users = dataclasses.replace(shop.sample(4, 0), user_id=None)
+    yield one(
+        "ShopWorld.reward_probability",
+        shop.reward_probability,
+        log=(shop.sample(4, 0), thing({"a log without users": without_users})),
     )
     likely_or_not = (Returns(likely), policy_kind())
     yield one(

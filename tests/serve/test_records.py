@@ -2,9 +2,12 @@
 
 import errno
 import os
+import resource
+import subprocess
+import sys
 
 import pytest
-from serve.records import Records, from_line, read_records, to_line
+from serve.records import Records, by_request, from_line, read_records, to_line
 
 RECORDS = [{"kind": "shown", "id": "a", "pscore": 0.1}, {"kind": "reward", "id": "a", "x": "é\n"}]
 
@@ -64,6 +67,55 @@ def test_damage_before_the_end_is_named_and_nothing_is_changed(tmp_path):
     assert path.read_bytes() == damaged
 
 
+KILLS = """
+import os, signal, sys
+from serve import records
+
+path = sys.argv[1]
+torn = open(path, "rb").read()
+
+def killed_at(line):
+    seen = 0
+    def trace(frame, event, _):
+        nonlocal seen
+        if frame.f_code.co_filename != records.__file__:
+            return None
+        seen += event == "line"
+        if seen == line:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+    records.Records(path).close()
+    os._exit(0)
+
+for line in range(1, 1000):
+    with open(path, "wb") as file:
+        file.write(torn)
+    child = os.fork() or killed_at(line)
+    if os.WIFEXITED(os.waitpid(child, 0)[1]):
+        break
+    after = open(path, "rb").read()
+    assert after in (torn, torn[: int(sys.argv[2])]), after
+    again = records.Records(path)
+    assert [each["id"] for each in again.known] == ["a", "a"]
+    again.close()
+    assert open(path, "rb").read() == torn[: int(sys.argv[2])]
+print(line)
+"""
+
+
+def test_a_start_that_is_killed_at_any_line_loses_nothing_and_the_next_one_mends(tmp_path):
+    whole = written(tmp_path / "log")
+    (tmp_path / "log").write_bytes(whole + whole[:20])
+    command = [sys.executable, "-c", KILLS, str(tmp_path / "log"), str(len(whole))]
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30  # lines of a start, at each of which one was killed
+
+
 def test_two_services_do_not_share_a_log(tmp_path):
     log = Records(tmp_path / "log")
     with pytest.raises(OSError, match="log is in use by another service"):
@@ -89,6 +141,47 @@ def test_records_that_cannot_be_written_leave_the_file_as_it_was(tmp_path, monke
     assert (tmp_path / "log").read_bytes() == 2 * whole
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_line({"pscore": float("nan")})
+
+
+@pytest.fixture
+def small_disk():
+    """Call it to let no file grow beyond so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_of_what_a_full_disk_took_half_of_nothing_is_left(tmp_path, small_disk):
+    path = tmp_path / "log"
+    whole = written(path)
+    log = Records(path)
+    small_disk(len(whole) + 30)
+    with pytest.raises(OSError, match="File too large"):
+        log.append(RECORDS)
+    assert path.read_bytes() == whole
+    small_disk(10 * len(whole))
+    log.append(RECORDS)
+    log.close()
+    assert path.read_bytes() == 2 * whole
+
+
+def test_a_log_that_cannot_be_is_named_with_the_cure(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for wrong in (tmp_path, tmp_path / "none" / "log", tmp_path / "file" / "log"):
+        with pytest.raises(OSError, match=rf"{wrong} cannot be appended to: .* Name a file"):
+            Records(wrong)
+
+
+SHOWN = {"kind": "shown", "id": "a"}
+REWARD = {"kind": "reward", "id": "a", "reward": 1.0}
+
+
+@pytest.mark.parametrize(
+    "twice", [[SHOWN, SHOWN], [SHOWN, REWARD, REWARD], [REWARD], [REWARD, SHOWN]]
+)
+def test_a_log_put_together_of_several_is_refused(twice):
+    with pytest.raises(ValueError, match=r"the log: a second .* of request 'a', or a reward"):
+        by_request(twice, "the log")
 
 
 def test_a_batch_is_one_fsync(tmp_path, monkeypatch):

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import shutil
 
 import numpy as np
 import pytest
 from serve import draws
 from serve.feedback import read_feedback
-from serve.kills import killed, lost
+from serve.kills import killed, killed_at_start, lost
 from serve.model import load_model, save_model
 from serve.process import served
 from serve.records import Records, read_records
@@ -101,6 +102,25 @@ BAD = {
         422,
         "eligible.0: Input should be a valid string",
     ),
+    "a renamed field": (
+        "/recommend",
+        b'{"features": [1, 2, 3]}',
+        422,
+        "context: Field required",
+    ),
+    "too many": ("/recommend", b'{"context": [1, 2, 3, 4]}', 422, "context has 4 features"),
+    "nothing as id": (
+        "/recommend",
+        b'{"context": [1, 2, 3], "eligible": [null]}',
+        422,
+        "eligible.0: Input should be a valid string",
+    ),
+    "one item, no list": (
+        "/recommend",
+        b'{"context": [1, 2, 3], "eligible": "item 1"}',
+        422,
+        "eligible: Input should be a valid list",
+    ),
     "another field": (
         "/recommend",
         b'{"context": [1, 2, 3], "k": 3}',
@@ -170,6 +190,64 @@ def test_a_log_in_use_and_a_folder_without_a_model_are_named(service, folder, tm
         with pytest.raises(RuntimeError, match=f"the service did not start: .*{message}"):
             with served(*wrong):
                 pass
+
+
+def half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def other_arrays(**changed):
+    def write(path):
+        arrays = {"items": ITEMS, "ids": np.array(IDS), **changed}
+        np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+
+    return write
+
+
+def settings(text):
+    return lambda path: path.write_text(text, encoding="utf-8")
+
+
+BAD_FILES = {
+    "no items": ("items.npz", lambda path: path.unlink(), "No such file"),
+    "half of the items": ("items.npz", half, "is not what save_model wrote, or was damaged"),
+    "no file of items": ("items.npz", settings("zz"), "is not what save_model wrote"),
+    "a missing column": ("items.npz", other_arrays(items=ITEMS[:, 1:]), "takes 4 of each"),
+    "a missing item": ("items.npz", other_arrays(items=ITEMS[1:]), r"\(11, 4\) for 12 items"),
+    "a renamed array": ("items.npz", other_arrays(ids=None, names=np.array(IDS)), "'ids"),
+    "NaN": ("items.npz", other_arrays(items=ITEMS * np.nan), "must be finite"),
+    "half of the policy": ("policy.pt", half, "policy.pt"),
+    "no settings": ("settings.json", settings(""), "is not what save_model wrote"),
+    "a missing setting": ("settings.json", settings('{"index": "exact", "k": 3}'), "epsilon"),
+    "an unknown index": ("settings.json", settings('{"index": "zz"}'), "zz"),
+    "a share of 2": (
+        "settings.json",
+        settings('{"index": "exact", "epsilon": 2, "k": 3}'),
+        "epsilon must be .* got 2",
+    ),
+    "text for a number": (
+        "settings.json",
+        settings('{"index": "exact", "epsilon": 0.1, "k": "3"}'),
+        "k must be an integer .* got '3'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_FILES)
+def test_a_damaged_model_is_refused_with_the_name_of_its_file(folder, tmp_path, what):
+    name, damage, message = BAD_FILES[what]
+    shutil.copytree(folder, tmp_path / "model")
+    damage(tmp_path / "model" / name)
+    with pytest.raises((OSError, TypeError, ValueError), match=message):
+        load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("index", ["compressed", "hnsw"])
+def test_a_model_with_an_approximate_index_answers(folder, tmp_path, index):
+    learned = opl.TwoTowerPolicy.load(folder / "policy.pt")
+    save_model(tmp_path / "model", learned, ITEMS, IDS, 0.2, 4, index)
+    answers, _ = answered(tmp_path / "model", tmp_path / "log", [(CONTEXT, None), (CONTEXT, [3])])
+    assert all(0 < answer["pscore"] <= 1 for answer in answers)
 
 
 # ---- the log is proven right
@@ -259,6 +337,8 @@ def test_a_service_that_is_killed_loses_nothing_that_it_acknowledged(folder, tmp
     for again in range(2):
         acknowledged += killed(folder, tmp_path / "log", WIDTH, 0.5, 10 * seed + again)
     assert acknowledged and lost(tmp_path / "log", acknowledged) == []
+    killed_at_start(folder, tmp_path / "log", 2.0 * seed)
+    assert lost(tmp_path / "log", acknowledged) == []
     with served(folder, tmp_path / "log") as (client, _):  # a reward for what was shown before
         name = next(answer["request_id"] for kind, answer in acknowledged if kind == "shown")
         assert client.post("/reward", json={"request_id": name, "reward": 1.0}).status_code == 200

@@ -1,5 +1,6 @@
 """A shop with all its difficulties: logs, tables and true values."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -23,10 +24,17 @@ def log(shop):
 
 def true_q(shop, log):
     """The true probability of a click on what was logged."""
-    users = {name: row for row, name in enumerate(shop._shop.users["user_id"])}
-    second = (log.timestamp - np.datetime64("2026-03-02")).astype("m8[s]").astype(int)
-    user = np.array([users[name] for name in log.user_id])
-    return shop._shop.demand.click_probability(user, second, log.position, log.action)
+    return shop.reward_probability(log)[np.arange(log.n_rounds), log.action]
+
+
+def test_only_users_of_the_shop_have_a_probability(shop, log):
+    q = shop.reward_probability(log)
+    assert q.shape == (log.n_rounds, shop.n_items) and ((q > 0) & (q < 1)).all()
+    stranger = dataclasses.replace(log, user_id=np.array(["zz"] * log.n_rounds))
+    with pytest.raises(ValueError, match="log names the user 'zz', who is not of this shop"):
+        shop.reward_probability(stranger)
+    with pytest.raises(ValueError, match=r"as ShopWorld\.sample draws it; this has no timestamp"):
+        shop.reward_probability(dataclasses.replace(log, timestamp=None))
 
 
 # ---- a log is what it says
