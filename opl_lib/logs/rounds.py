@@ -50,6 +50,9 @@ _COLUMNS: dict[str, Callable[[str, Any], np.ndarray]] = {
 OPTIONAL = ("position", "user_id", "timestamp", "cluster_pscore")
 
 
+SURE = 1 - 1e-6  # a pscore above it is 1, to the rounding of single precision
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Rounds:
     """The columns of a log; `BanditFeedback` says what they are."""
@@ -122,8 +125,8 @@ class Rounds:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether every pscore is 1, as where a rule chooses what is shown."""
-        return bool((self.pscore == 1).all())
+        """Whether every pscore is 1, to rounding, as where a rule chooses what is shown."""
+        return bool((self.pscore > SURE).all())
 
     @cached_property
     def units(self) -> Units:

@@ -19,8 +19,9 @@ BY_A_RULE = (
 )
 AFTER_A_RULE = (
     "If what was shown was drawn after all, estimate how likely it was: opl.estimate_propensities. "
-    "Else learn by regression or the direct method, test what was learned, and explore from now on "
-    "(see opl.LogWithoutPropensities.with_pscore)."
+    "Else explore from now on. A regression or the direct method can be learned, but not checked "
+    "by this log, and CIPS and COPE need other data: see opl.LogWithoutPropensities.with_pscore "
+    "and, in the book, 'A rule chose what was shown'."
 )
 DETERMINISTIC = f"{BY_A_RULE}. {AFTER_A_RULE}"
 

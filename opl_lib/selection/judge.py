@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOGGING = "logging"
-MIN_ESS = 10.0
+MIN_ESS, MIN_REWARDS = 10.0, 5.0
 _AVG = Estimator("avg")
 
 
@@ -35,6 +35,7 @@ class Judge:
     estimator: Estimator
     confidence: float
     min_ess: float
+    min_rewards: float
     interval: Interval
 
     def __post_init__(self) -> None:
@@ -45,6 +46,7 @@ class Judge:
             )
         check_confidence(self.confidence)
         check_number("min_ess", self.min_ess, least=0)
+        check_number("min_rewards", self.min_rewards, least=0)
         object.__setattr__(self, "confidence", float(self.confidence))
 
     def check(self, n_candidates: int, units: Units) -> None:
@@ -104,6 +106,7 @@ class Judge:
             "std_error": gain.standard_error,
             "lower_bound": how.bounds(gain, tail)[0],
             "ess_change": terms.ess_change,
+            "ess_reward_change": terms.ess_reward_change,
             **terms.diagnostics,
         }
 
@@ -123,6 +126,12 @@ class Judge:
                 f"the effective {units.name}s of the change are {terms.ess_change:.3g}, below "
                 f"min_ess={self.min_ess:g}, of {len(units):,} that judge. Let more judge, lower "
                 "min_ess, or stay close to the logging policy (opl.regularised)"
+            )
+        if terms.ess_reward_change < self.min_rewards:
+            return (
+                f"the effective {units.name}s of the change that carry a reward are "
+                f"{terms.ess_reward_change:.3g}, below min_rewards={self.min_rewards:g}: a longer "
+                "log, or one with more exploration, would have more"
             )
         if math.isnan(bound):
             return "the bound is not a number. Let more rounds judge, or take estimator='ips'"
