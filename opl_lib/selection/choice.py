@@ -12,11 +12,11 @@ import numpy as np
 from ..evaluation.forms import Sample
 from ..evaluation.terms import Terms
 from ..logs.feedback import BanditFeedback
-from ..logs.support import is_off_one, uniform_logged
+from ..logs.support import DETERMINISTIC, is_off_one, uniform_logged
 from ..logs.units import Units
 from .joint import critical_value
 from .judge import Judge
-from .of_a_rule import reasons_of_a_rule
+from .of_a_rule import GAIN, reasons_of_a_rule
 from .tests_in_public import POWER, rounds_of_a_test
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ def choose(
         promised = float(table.difference[hoped])
         reasons = reasons_of_a_rule(hoped, promised, terms[hoped], feedback, judge.confidence)
     else:
-        reasons = _reasons(decision, best, table, why, report, judge.confidence, feedback)
+        refuted = judge.is_off(terms[best])
+        reasons = _reasons(decision, best, table, why, report, judge.confidence, feedback, refuted)
+        reasons += [DETERMINISTIC] * by_a_rule
     if decision == SERVE and hoped != best:
         reasons.append(
             f"{hoped!r} would be preferred (estimated gain {table.difference[hoped]:.3g}), but no "
@@ -142,8 +144,9 @@ def _reasons(
     report: pd.DataFrame,
     confidence: float,
     feedback: BanditFeedback,
+    refuted: bool,
 ) -> list[str]:
-    """The decision in words."""
+    """The decision in words; an estimate is refuted where the weights do not average 1."""
     gain, logging = report.loc["difference"], report.value["logging"]
     share = f", {gain.value / abs(logging):+.0%} of the logging policy's" if logging else ""
     said = [f"its estimated gain is {gain.value:.3g} (standard error {gain.std_error:.2g}){share}"]
@@ -167,9 +170,11 @@ def _reasons(
             f"{bound:.2g}: this log cannot tell it from none"
         )
     if decision == TEST:
-        n_arm = rounds_of_a_test(feedback.reward, gain.value, confidence)
+        size = GAIN * abs(logging) if refuted else gain.value
+        n_arm = rounds_of_a_test(feedback.reward, size or gain.value, confidence)
+        of_size = f"{GAIN:.0%} of the mean reward" if refuted else "this size"
         said.append(
-            f"an A/B test of {n_arm:,} rounds an arm would see a gain of this size with "
-            f"probability {POWER:.0%}"
+            f"an A/B test of {n_arm:,} rounds an arm would see a gain of {of_size} with "
+            f"probability {POWER:.0%}" + "; the estimate is no guide to that" * refuted
         )
     return said

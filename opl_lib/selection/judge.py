@@ -110,10 +110,15 @@ class Judge:
             **terms.diagnostics,
         }
 
+    @staticmethod
+    def is_off(terms: Terms) -> bool:
+        """Whether the mean weight is not 1, which refutes the weights, or the estimate."""
+        return is_off_one(float(terms.weight.mean()), terms.units.standard_error(terms.weight))
+
     def _why_not(self, terms: Terms, bound: float) -> str:
-        weight, units = float(terms.weight.mean()), terms.units
-        error = units.standard_error(terms.weight)
-        if is_off_one(weight, error):
+        units = terms.units
+        if self.is_off(terms):
+            weight, error = terms.weight.mean(), units.standard_error(terms.weight)
             return (
                 f"the mean weight is {weight:.3g} (standard error {error:.2g}) and should be 1: a "
                 "wrong pscore, or a policy on items that the log cannot show. Check "
