@@ -46,7 +46,7 @@ def check_known_before(columns: Columns, **later: Any) -> None:
     """Raise if the context names what is not known yet when an item is chosen."""
     names = [each.name for each in columns.context]
     for role, name in later.items():
-        if name is not None and name in names:
+        if isinstance(name, str | int | tuple) and name in names:
             raise ValueError(
                 f"context names the column {name!r}, which is the {role}: nobody knows it before "
                 "an item is chosen. Leave it out of the context."
