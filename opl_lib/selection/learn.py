@@ -175,12 +175,12 @@ def learn(
 def _check_folds(n_folds: Any, units: Units) -> None:
     check_number("n_folds", n_folds, Integral, least=2)
     if n_folds > len(units):
-        if len(units) == 1:
+        if len(units) == 1 < units.n_rows:
             raise ValueError(
                 f"all rounds of the log are of one {units.name}, and nobody is left to judge what "
                 "is learned from it. Log more, or leave user_id out if the column is no user."
             )
-        what = f"{len(units)} {units.name}s"
+        what = f"{len(units)} {units.name}{'' if len(units) == 1 else 's'}"
         raise ValueError(
             f"n_folds is {n_folds}, but the log has only {what}, and each is in one fold. Pass a "
             f"smaller n_folds, of at least 2, or a log of more {units.name}s."
