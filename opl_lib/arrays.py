@@ -73,8 +73,8 @@ def numbers(name: str, values: Any, ndim: int | None, check_finite: bool = True)
         raise ValueError(
             f"{name} must have {ndim} dimension{'s' * (ndim > 1)}; got shape {array.shape}."
         )
-    least = np.float32 if array.dtype.kind == "f" else np.float64  # sums of halves overflow
-    array = array.astype(np.promote_types(array.dtype, least), copy=False)
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
     if check_finite and not np.isfinite(array).all():
         place = first(~np.isfinite(array))
         raise ValueError(

@@ -34,7 +34,9 @@ def _contexts(name: str, values: Any) -> np.ndarray:
 
 
 def _probabilities(name: str, values: Any) -> np.ndarray:
-    return round_down_to_one(numbers(name, values, ndim=1, check_finite=False))
+    p = numbers(name, values, ndim=1, check_finite=False)
+    p = p.astype(np.promote_types(p.dtype, np.float32), copy=False)  # sums of halves overflow
+    return round_down_to_one(p)
 
 
 _COLUMNS: dict[str, Callable[[str, Any], np.ndarray]] = {
