@@ -53,7 +53,8 @@ from .selection.early_stopping import EarlyStopping
 from .selection.learn import learn
 from .selection.learned import Learned
 from .selection.rehearse import rehearse
-from .selection.select import Selection, select
+from .selection.select import select
+from .selection.selected import Selection
 from .selection.watch import PolicyWarning, Watch
 from .worlds.base import World
 from .worlds.digits import DigitsWorld

@@ -13,8 +13,6 @@ import numpy as np
 
 # An array of rows by items is never larger than this: 64 MiB of double-precision numbers.
 MAX_ELEMENTS = 2**23
-
-
 _own: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()
 
 
@@ -193,11 +191,8 @@ def why_no_number(array: np.ndarray, encode: str) -> str:
             return f"; {where(place)} has {value!r}. Take its real part, or two columns."
         if isinstance(value, np.datetime64 | np.timedelta64) or hasattr(value, "isoformat"):
             return f"; {where(place)} has {value}. Count it from a day, as in days since then."
-        if isinstance(value, str | bytes) and _is_number_in_text(value):
-            return (
-                f"; {where(place)} has {value!r}, a number stored as text. Convert it, as with "
-                ".astype(float) or pandas.to_numeric."
-            )
+        if isinstance(value, str | bytes) and (how := number_in_text(value)):
+            return f"; {where(place)} has {value!r}, a number stored as text. Convert it, {how}."
         if isinstance(value, Number) and not isinstance(value, Real):
             return f"; {where(place)} has {value!r}. Convert it, as with .astype(float)."
         if not isinstance(value, Real | np.bool_):
@@ -210,12 +205,20 @@ def _entries(array: np.ndarray) -> Iterator[tuple[tuple[int, ...], Any]]:
     yield from islice(np.ndenumerate(array), None if array.dtype.kind == "O" else 1)
 
 
-def _is_number_in_text(value: str | bytes) -> bool:
+def number_in_text(value: str | bytes) -> str:
+    """How text is made a number, where it is one; else nothing."""
+    if _is_number(value):
+        return "as with .astype(float) or pandas.to_numeric"
+    if isinstance(value, str) and _is_number(value.replace(",", ".")):
+        return "with .str.replace(',', '.').astype(float) if the comma is the decimal point"
+    return ""
+
+
+def _is_number(value: str | bytes) -> bool:
     try:
-        float(value)
+        return float(value) is not None
     except ValueError:
         return False
-    return True
 
 
 def _is_missing(value: Any) -> bool:

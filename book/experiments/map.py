@@ -16,7 +16,8 @@ from opl_lib.learning.reward_models import FittedRewardModel
 from opl_lib.logs.feedback import BanditFeedback
 from opl_lib.protocols import HasTemperature, PolicyLike, RewardModel
 from opl_lib.selection.judge import LOGGING
-from opl_lib.selection.select import Selection, select
+from opl_lib.selection.select import select
+from opl_lib.selection.selected import Selection
 from opl_lib.worlds.base import World
 from opl_lib.worlds.digits import DigitsWorld
 from opl_lib.worlds.logging_policies import epsilon_greedy, uniform, zipf
@@ -215,6 +216,7 @@ def _select(
         estimator="dr",
         reward_model=FittedRewardModel(q_hat),
         min_ess=0,
+        min_rewards=0,
         progress=False,
     )
 

@@ -81,7 +81,7 @@ class RareBoundsCell(RareMapCell):
 
 
 def _bound(terms: Any, estimator: str) -> dict[str, float]:
-    row, _ = Judge(Estimator(estimator), 0.95, 0, Interval("student_t")).row(terms)
+    row, _ = Judge(Estimator(estimator), 0.95, 0, 0, Interval("student_t")).row(terms)
     return {
         "difference": row["difference"],
         "std_error": row["std_error"],

@@ -19,7 +19,8 @@ from opl_lib.learning.reward_models import FittedRewardModel
 from opl_lib.selection.candidates import parts
 from opl_lib.selection.judge import LOGGING
 from opl_lib.selection.rehearse import outcome
-from opl_lib.selection.select import Selection, select
+from opl_lib.selection.select import select
+from opl_lib.selection.selected import Selection
 from opl_lib.worlds.base import World
 
 from .learners import make_learner, make_regressor, reward_models
@@ -152,6 +153,7 @@ def selections(
             of_parts,
             TEMPERATURES,
             reward_model=FittedRewardModel(of_log["regression"]),
+            min_rewards=0,  # half of the rounds have a reward, and min_ess counts them
             progress=False,
             **settings,
         )

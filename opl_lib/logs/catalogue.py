@@ -52,6 +52,13 @@ def _of_items(name: str, values: Any, like: np.ndarray) -> tuple[np.ndarray, np.
     filled = np.full(len(array), like[0], dtype=like.dtype)
     if known.any():
         there = _native(times(name, array[known]))
+        if _zoned(there) != _zoned(like):
+            which = ("items", "rounds") if _zoned(there) else ("rounds", "items")
+            raise ValueError(
+                f"{name}: times of {which[0]} have a time zone, such as "
+                f"{example(there if _zoned(there) else like)}, and those of {which[1]} have none. "
+                "Say of which zone these are, as with .dt.tz_localize('Europe/Berlin')."
+            )
         if kind_of(there) != kind_of(like):
             raise ValueError(
                 f"{name} holds {kind_of(there)}, such as {example(there)}, and timestamp "
@@ -60,6 +67,10 @@ def _of_items(name: str, values: Any, like: np.ndarray) -> tuple[np.ndarray, np.
         filled = filled.astype(np.promote_types(there.dtype, like.dtype))
         filled[known] = there
     return filled, known
+
+
+def _zoned(times: np.ndarray) -> bool:
+    return getattr(times[0], "tzinfo", None) is not None
 
 
 def _native(array: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from . import readers
 from .columns import Columns
 from .eligible import Eligible
 from .examined import Examined
-from .known_columns import fitted_columns, log_parts
+from .known_columns import check_known_before, fitted_columns, log_parts
 from .pages import without_above
 from .rounds import OPTIONAL
 from .units import mean
@@ -134,7 +134,6 @@ class BanditFeedback(Examined):
         item_features : list of str, optional
             Columns of `items`; all but `item_id` and `eligible` if not given.
         position, user_id, timestamp : str, optional
-            Columns for the optional parts of the log.
         eligible : pair of str, or as in BanditFeedback; optional
             Two date columns of `items`: from when on, and before when, each could be shown; empty
             where it always was or still is. They are compared with `timestamp`.
@@ -154,8 +153,8 @@ class BanditFeedback(Examined):
         Raises
         ------
         ValueError
-            If a column is missing or of no kind, an action is not among `items`, or what is said
-            of columns of `items` cannot be. The message names the column.
+            If a column is missing, of no kind, or not known when an item is chosen; or an action is
+            not among `items`. The message names the column.
 
         Examples
         --------
@@ -178,6 +177,7 @@ class BanditFeedback(Examined):
         if columns is None:
             item_features = readers.features_of_items(items, item_id, item_features, eligible)
         columns = fitted_columns(columns, frame, context, items, item_id, item_features)
+        check_known_before(columns, action=action, reward=reward, pscore=pscore)
         names = {"position": position, "user_id": user_id, "timestamp": timestamp}
         optional = readers.optional_columns(frame, names)
         parts = {

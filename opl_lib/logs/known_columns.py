@@ -11,6 +11,7 @@ import numpy as np
 from ..arrays import feature_matrix
 from .columns import Columns, check_columns
 from .encoders import Categories, Dates, Encoder, Numbers
+from .identity import example
 from .readers import frame_column, is_frame, item_row_numbers
 
 _FORMAT = 1
@@ -41,6 +42,17 @@ def fitted_columns(
     return Columns.fit(frame, items=items, **named)
 
 
+def check_known_before(columns: Columns, **later: Any) -> None:
+    """Raise if the context names what is not known yet when an item is chosen."""
+    names = [each.name for each in columns.context]
+    for role, name in later.items():
+        if isinstance(name, str | int | tuple) and name in names:
+            raise ValueError(
+                f"context names the column {name!r}, which is the {role}: nobody knows it before "
+                "an item is chosen. Leave it out of the context."
+            )
+
+
 def log_parts(columns: Columns, frame: Any, action: Any, items: Any) -> dict[str, Any]:
     """What columns make of a frame of rounds and of items, by the names of `BanditFeedback`."""
     if is_frame(items) != bool(columns.items):
@@ -68,7 +80,17 @@ def items_features(columns: Columns | None, items: Any) -> Any:
 
 def ids_of_items(columns: Columns | None, items: Any) -> np.ndarray | None:
     """The ids of items that are a data frame, if there are columns that know of ids."""
-    return columns.ids_of(items) if columns and columns.items and is_frame(items) else None
+    if not (columns and columns.items and is_frame(items)):
+        return None
+    ids = columns.ids_of(items)
+    if len(set(ids.tolist())) < len(ids):
+        _, rows = np.unique(ids.astype(str), return_inverse=True)
+        twice = int(np.argmax(np.bincount(rows)[rows] > 1))
+        raise ValueError(
+            f"items: the id {example(ids, twice)} is there twice, and a page would show it twice. "
+            f"Keep one row an item: .drop_duplicates({columns.item_id!r})."
+        )
+    return ids
 
 
 def name_features(balance: Any, columns: Columns | None) -> Any:

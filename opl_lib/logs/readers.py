@@ -13,6 +13,18 @@ from .eligible import Eligible
 from .identity import example, identities, kind_of
 from .joining import concatenated
 
+_CURES = {
+    "reward": (
+        "If it has not arrived yet, it is neither 0 nor a row to drop by itself: leave out all "
+        "rounds that are younger than the wait, with and without a reward. If nothing came of the "
+        "round, it is 0."
+    ),
+    "pscore": (
+        "Drop the row if it is one of few; else leave pscore=… out, and estimate it: "
+        "opl.estimate_propensities."
+    ),
+}
+
 
 def check_frame(name: str, frame: Any, may_be_empty: bool = False) -> None:
     """Raise unless this is a data frame with rows."""
@@ -81,9 +93,9 @@ def numeric_frame_column(frame: Any, name: Any, role: str) -> np.ndarray:
         raise ValueError(f"{role}: column {name!r} has dtype {column.dtype}{why}")
     if not np.isfinite(column).all():
         place = first(~np.isfinite(column))
+        cure = _CURES.get(role, "Drop the row or impute the value.")
         raise ValueError(
-            f"{role}: column {name!r} must be finite; {where(place)} has {column[place]}. Drop the "
-            "row or impute the value."
+            f"{role}: column {name!r} must be finite; {where(place)} has {column[place]}. {cure}"
         )
     return column
 

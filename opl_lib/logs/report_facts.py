@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from .balance import MIN_SHOWN
-from .rounds import Rounds
+from .rounds import SURE, Rounds
 from .shown import Shown
 from .support import SupportReport, support_of_uniform, uniform_logged
 from .units import Units, near_one
@@ -112,7 +112,7 @@ class Facts:
     def is_fixed(self) -> float:
         """Share of the rounds with a choice in which pscore is 1; NaN if no round had one."""
         had_choice = self.n_eligible > 1
-        sure = self.pscore[had_choice] > 1 - 1e-9
+        sure = self.pscore[had_choice] > SURE
         return float(sure.mean()) if had_choice.any() else float("nan")
 
     @property

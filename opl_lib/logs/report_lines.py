@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .balance import balanced_features
 from .report_facts import FEW_CARRIERS, LOOK, MOST_GROUPS, WRONG, Facts, Line, is_far, line, short
-from .report_times import drift_line, returning_line, time_line
+from .report_times import drift_line, repeated, returning_line, time_line
+
+_TOLD = 0.95  # the correlation of a feature with the reward that no feature has by itself
 
 
 def lines_of_rounds(of: Facts) -> Iterator[Line]:
     """Who came, when, and what was on offer."""
-    yield line("rounds", {"rounds": of.log.n_rounds}, f"{of.log.n_rounds:,}")
+    yield _rounds(of)
     yield _users(of)
     if of.log.position is not None:
         yield _slots(of, of.log.position)
@@ -29,6 +32,26 @@ def lines_of_rewards(of: Facts) -> Iterator[Line]:
     yield _carriers(of)
     if of.order is not None:
         yield drift_line(of, of.order)
+
+
+def _rounds(of: Facts) -> Line:
+    n_twice = repeated(of)
+    return line(
+        "rounds",
+        {"rounds": of.log.n_rounds},
+        f"{of.log.n_rounds:,}",
+        "each once",
+        [
+            (
+                n_twice > 0,
+                LOOK,
+                f"{n_twice:,} rounds are there twice, with the same visitor, time and item: a file "
+                "that was read twice, a join that doubles rows, or a page that was loaded again "
+                "and showed what had been drawn. They count as new evidence, and are none.",
+                "Drop them before the log is made, as with frame.drop_duplicates().",
+            )
+        ],
+    )
 
 
 def _users(of: Facts) -> Line:
@@ -157,6 +180,7 @@ def _rewards(of: Facts) -> Line:
             f"{numbers['clicks']:,.0f} clicks, {short(1000 * mean)} per 1,000 rounds (standard "
             f"error {short(1000 * error)})"
         )
+    told = _told_by(of)
     return line(
         "rewards",
         numbers,
@@ -168,9 +192,27 @@ def _rewards(of: Facts) -> Line:
                 WRONG,
                 f"every reward is {short(least)}: nothing tells a good item from a bad one.",
                 "Join the rewards anew. A join that keeps the rounds with a click loses the rest.",
-            )
+            ),
+            (
+                told is not None,
+                LOOK,
+                f"context feature {told} tells the reward nearly exactly: it may have been "
+                "written after the item was shown.",
+                "Leave out of the context what is not known before an item is chosen.",
+            ),
         ],
     )
+
+
+def _told_by(of: Facts) -> str | None:
+    """A feature of the context that is nearly the reward, if there is one."""
+    features = balanced_features(of.log.context)[:, 1:]
+    size = np.sqrt(np.square(features).sum(axis=0) * np.square(of.centred).sum())
+    likeness = np.abs(of.centred @ features) / np.maximum(size, 1e-300)
+    if likeness.max() < _TOLD:
+        return None
+    names = of.log.columns.context_features if of.log.columns else None
+    return repr(names[likeness.argmax()]) if names else str(likeness.argmax())
 
 
 def _carriers(of: Facts) -> Line:

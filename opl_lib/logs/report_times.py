@@ -7,6 +7,7 @@ import numpy as np
 from .report_facts import FEW_CARRIERS, LOOK, Facts, Line, is_far, line, short
 
 _N_PARTS = 10  # of the time
+_TWICE = 0.01  # of the rounds that are there twice, and are no finding
 _LATE = 0.3  # of the rounds: what split_by_time takes for the second log
 # A reward rate that differs by less than this share of it is no finding, however sure.
 _MATERIAL = 0.25
@@ -48,6 +49,28 @@ def _moment(time: object) -> str:
     if isinstance(time, np.datetime64):
         return str(time.astype("M8[m]")).replace("T", " ")
     return short(float(time)) if isinstance(time, np.integer | np.floating) else str(time)
+
+
+def repeated(of: Facts) -> int:
+    """Rounds that are there twice: of one visitor, time, slot and item; 0 if that may be chance.
+
+    Of two draws at the same place the second is the same item with probability `pscore`.
+    """
+    if of.order is None:
+        return 0
+    log = of.log
+    if log.user_id is not None:
+        who = of.units.index
+    else:
+        mixed = np.random.default_rng(0).uniform(1, 2, log.context.shape[1])
+        who = np.unique((log.context * mixed).sum(axis=1), return_inverse=True)[1]
+    keys = [who, of.order] if log.position is None else [log.position, who, of.order]
+    by_place = np.lexsort(keys)
+    again = np.logical_and.reduce([key[by_place][1:] == key[by_place][:-1] for key in keys])
+    same = again & (log.action[by_place][1:] == log.action[by_place][:-1])
+    chance = of.pscore[by_place][1:][again]
+    far = same.sum() - chance.sum() > 5 * np.sqrt((chance * (1 - chance)).sum() + 1)
+    return int(same.sum()) if far and same.sum() > _TWICE * log.n_rounds else 0
 
 
 def returning_line(of: Facts, order: np.ndarray) -> Line:

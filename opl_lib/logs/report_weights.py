@@ -8,9 +8,10 @@ import numpy as np
 
 from .balance import LEAST_PSCORE, feature_balance, worst_balance
 from .report_facts import FINE, LEVEL, LOOK, WRONG, Facts, Line, line, short
-from .support import AFTER_A_RULE, BY_A_RULE, giant_weight, is_off_one
+from .support import AFTER_A_RULE, BY_A_RULE, giant_weight, is_off_one, tail_index
 
 _FEW = 30  # effective rounds, for a mean of weights to be roughly normal
+_HEAVY = 0.5  # tail index above which the standard error of a mean of weights is too small
 _FEW_VALUES = 5  # of pscore, which somebody may have chosen
 _MOST = 0.75  # of what rounding leaves
 _COARSE = 20  # steps of rounding in the usual pscore: each weight is moved by up to a fortieth
@@ -134,6 +135,14 @@ def _mean_weight(of: Facts) -> Line:
                 "See the line of items never logged: pscore itself may be right.",
             ),
             (
+                _misses_giants(of),
+                LOOK,
+                "what the logging policy shows most rarely has the largest weights, and a log of "
+                "this length misses some of it. pscore may be right; or it is too large.",
+                "Ask for the policy that you mean, log.support_report(policy); stay near the "
+                "logging policy, or clip weights. For all items, explore more.",
+            ),
+            (
                 of.is_unlisted and value < 1,
                 WRONG,
                 "items come and go, and the log does not say what was on offer. Then pscore may "
@@ -158,6 +167,14 @@ def _mean_weight(of: Facts) -> Line:
     )
 
 
+def _misses_giants(of: Facts) -> bool:
+    """Whether weights average less than 1, and may do so where pscore is right."""
+    n_others = float((1 - of.pscore).sum())  # rounds in which another item was to be expected
+    too_rare = n_others < _FEW or tail_index(of.weight) > _HEAVY
+    value, error = of.support.mean_weight, of.support.mean_weight_se
+    return too_rare and value < 1 and is_off_one(value, error) and not of.is_unlisted
+
+
 def _balance(of: Facts) -> Line:
     name = "balance"
     if of.pscore.min() < LEAST_PSCORE:
@@ -177,6 +194,13 @@ def _balance(of: Facts) -> Line:
                 f"{worst.what} is {worst.distance:.1f} standard errors from what pscore says; but "
                 "items come and go, and the log does not say what was on offer.",
                 _LIST,
+            ),
+            (
+                worst.is_off and _misses_giants(of),
+                LOOK,
+                f"{worst.what} is {worst.distance:.1f} standard errors from what pscore says: see "
+                "the line of the mean weight.",
+                "As there.",
             ),
             (
                 worst.is_off,

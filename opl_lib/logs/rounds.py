@@ -34,7 +34,9 @@ def _contexts(name: str, values: Any) -> np.ndarray:
 
 
 def _probabilities(name: str, values: Any) -> np.ndarray:
-    return round_down_to_one(numbers(name, values, ndim=1, check_finite=False))
+    p = numbers(name, values, ndim=1, check_finite=False)
+    p = p.astype(np.promote_types(p.dtype, np.float32), copy=False)  # sums of halves overflow
+    return round_down_to_one(p)
 
 
 _COLUMNS: dict[str, Callable[[str, Any], np.ndarray]] = {
@@ -48,6 +50,9 @@ _COLUMNS: dict[str, Callable[[str, Any], np.ndarray]] = {
     "cluster_pscore": _probabilities,
 }
 OPTIONAL = ("position", "user_id", "timestamp", "cluster_pscore")
+
+
+SURE = 1 - 1e-6  # a pscore above it is 1, to the rounding of single precision
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -122,8 +127,8 @@ class Rounds:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether every pscore is 1, as where a rule chooses what is shown."""
-        return bool((self.pscore == 1).all())
+        """Whether every pscore is 1, to rounding, as where a rule chooses what is shown."""
+        return bool((self.pscore > SURE).all())
 
     @cached_property
     def units(self) -> Units:

@@ -19,8 +19,9 @@ BY_A_RULE = (
 )
 AFTER_A_RULE = (
     "If what was shown was drawn after all, estimate how likely it was: opl.estimate_propensities. "
-    "Else learn by regression or the direct method, test what was learned, and explore from now on "
-    "(see opl.LogWithoutPropensities.with_pscore)."
+    "Else explore from now on. A regression or the direct method can be learned, but not checked "
+    "by this log, and CIPS and COPE need other data: see opl.LogWithoutPropensities.with_pscore "
+    "and, in the book, 'A rule chose what was shown'."
 )
 DETERMINISTIC = f"{BY_A_RULE}. {AFTER_A_RULE}"
 
@@ -166,6 +167,18 @@ def giant_weight(max_weight: float, n_rounds: int) -> str | None:
         "right propensities shows: look for the smallest pscore, and drop its rounds if it is "
         "a product of many probabilities or an error"
     )
+
+
+def tail_index(weight: np.ndarray) -> float:
+    """How heavy the tail of weights is: above 1/2 their variance is infinite, as far as they tell.
+
+    The mean of the logarithm of the largest over the next one: Hill, Annals of Statistics 1975, of
+    so many as Vehtari et al. take, "Pareto smoothed importance sampling", JMLR 2024.
+    """
+    n = len(weight)
+    n_largest = int(min(0.2 * n, 3 * n**0.5))
+    largest = np.sort(weight)[::-1][: n_largest + 1]
+    return float(np.log(largest[:-1] / largest[-1]).mean()) if n_largest else 0.0
 
 
 def is_off_one(mean_weight: float, mean_weight_se: float) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import first, why_no_number
+from ..arrays import first, number_in_text, why_no_number
 from .readers import frame_column
 
 NUMBERS, TEXT, DATES, ZONED = "numbers", "text", "dates", "dates with a zone"
@@ -52,7 +52,7 @@ def check_text(column: Typed, name: Any, role: str) -> None:
     present = column.values[~column.missing]
     distinct = set(present.tolist())
     for pattern, what, cure in (
-        (_NUMBER, "a number", "as with .astype(float) or pandas.to_numeric"),
+        (_NUMBER, "a number", number_in_text(present[0])),
         (_DATE, "a date", "as with pandas.to_datetime"),
     ):
         if all(pattern.fullmatch(value) for value in distinct):

@@ -10,10 +10,7 @@ from ..arrays import check_rows
 from .eligible import Eligible
 from .identity import identities
 
-_NO_PROBABILITY = (
-    "A logging policy that can never show the logged item cannot be reweighted (was epsilon = 0?); "
-    "above 1 is no probability (a weight, or another column?)."
-)
+_NEVER = "A logging policy that can never show the logged item cannot be reweighted"
 _TINY = float(np.finfo(np.float64).tiny)  # 1 / p is finite from here on
 _TOO_SMALL = "Is it a product of many probabilities? Log that of the item alone, or drop the round."
 
@@ -29,7 +26,7 @@ def check_values(log: Any) -> None:
     )
     for name, p in (("pscore", log.pscore), ("cluster_pscore", log.cluster_pscore)):
         if p is not None:
-            check_rows(name, p, (p > 0) & (p <= 1), "in (0, 1]", _NO_PROBABILITY)
+            check_rows(name, p, (p > 0) & (p <= 1), "in (0, 1]", _no_probability(p))
             check_rows(name, p, p >= _TINY, "such that 1 / p is finite", _TOO_SMALL)
     if log.cluster_pscore is not None:
         check_rows(
@@ -48,6 +45,22 @@ def check_values(log: Any) -> None:
             "0 or more",
             "Positions count from 0; leave position out if the log has no slots.",
         )
+
+
+def _no_probability(p: np.ndarray) -> str:
+    """What numbers are that are no probabilities, by the look of all of them."""
+    known = p[~np.isnan(p)]
+    if len(known) < len(p):
+        return "Drop the row if it is one of few; else leave pscore out, and estimate it."
+    if known.min() >= 0 and known.max() <= 1:
+        return f"{_NEVER} (was epsilon = 0?). Or was it rounded to 0?"
+    if known.max() <= 0:
+        return "If these are logarithms of probabilities, pass numpy.exp of them."
+    if known.min() >= 1:
+        return "If these are weights, 1 / p, pass their inverse; if percent, divide by 100."
+    if known.min() > 0 and known.max() <= 100 and np.median(known) > 1:
+        return "If these are percent, divide by 100. Else it is a weight, or another column."
+    return "Below 0 or above 1 is no probability (a weight, a score, or another column?)."
 
 
 def check_on_offer(action: np.ndarray, eligible: Eligible) -> None:

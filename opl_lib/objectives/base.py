@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from ..checks import check_choice, check_flag, check_number
 from ..logs.feedback import BanditFeedback, check_feedback
 from .batch import CURES, Batch, checked
 from .differentiable import ask_differentiably, check_formula, is_pair
+from .logged import first_bad
 
 # What a formula returns: its value, or its value and the gradient of that in the logits.
 Found = Tensor | tuple[Tensor, Tensor]
@@ -117,17 +117,15 @@ class Formula:
     def check_log(self, feedback: BanditFeedback) -> None:
         """Raise ValueError at the first reward that the formula is not made for."""
         check_feedback(feedback)
-        n_before = 0
-        for reward in feedback.chunks("reward"):
-            outside = (reward < self.min_reward) | (reward > self.max_reward)
-            if outside.any():
-                row = int(np.argmax(outside))
-                raise ValueError(
-                    f"objective {self.name!r} is made for rewards from {self.min_reward:g} to "
-                    f"{self.max_reward:g}; row {n_before + row} has {reward[row]:.9g}. Rescale the "
-                    "rewards, or take an objective for any reward, such as 'squared_error' or 'dr'."
-                )
-            n_before += len(reward)
+        least, most = self.min_reward, self.max_reward
+        if found := first_bad(
+            feedback, "reward", lambda reward: (reward < least) | (reward > most)
+        ):
+            raise ValueError(
+                f"objective {self.name!r} is made for rewards from {least:g} to {most:g}; row "
+                f"{found[0]} has {found[1]:.9g}. Rescale the rewards, or take an objective for any "
+                "reward, such as 'squared_error' or 'dr'."
+            )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -234,16 +232,12 @@ class Objective(Formula):
 
 def _check_single(name: str, feedback: BanditFeedback) -> None:
     """Raise if a propensity has no weight in single precision."""
-    n_before = 0
-    for column in feedback.chunks(name):
-        if column.min() < SMALLEST:
-            row = int(column.argmin())
-            raise ValueError(
-                f"{name} is too small for single precision: row {n_before + row} has "
-                f"{column[row]:.3g}, and its weight would be infinite. Drop such rows, or correct "
-                "them; feedback.report() counts the small ones."
-            )
-        n_before += len(column)
+    if found := first_bad(feedback, name, lambda pscore: pscore < SMALLEST):
+        raise ValueError(
+            f"{name} is too small for single precision: row {found[0]} has {found[1]:.3g}, and its "
+            "weight would be infinite. Drop such rows, or correct them; feedback.report() counts "
+            "the small ones."
+        )
 
 
 def _shown(settings: Mapping[str, Any]) -> str:

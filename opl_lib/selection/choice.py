@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,25 +14,22 @@ from ..evaluation.terms import Terms
 from ..logs.feedback import BanditFeedback
 from ..logs.support import DETERMINISTIC, is_off_one, uniform_logged
 from ..logs.units import Units
-from ..objectives.regressions import mean_and_scale
 from .joint import critical_value
 from .judge import Judge
+from .of_a_rule import GAIN, reasons_of_a_rule
+from .tests_in_public import POWER, rounds_of_a_test
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SERVE, TEST, KEEP = "serve", "test", "keep"
-MIN_REWARDS = 5.0
 # Another candidate must beat the preferred one by so many standard errors.
 _CLEARLY = 2.0
-# Chance that an A/B test of the advised size sees a gain that is there.
-_POWER = 0.8
 # How much larger errors of what was learned are than those of independent rounds. What chance puts
 # into a fold's rewards is in its estimate, and in the policies that all others judge. Where a log
 # has no signal, and policies follow chance in proportion, each pair of folds has its chance twice,
 # and errors are sqrt(2) as large; greedy policies follow it less, and a signal leaves it less room.
 SHARED_CHANCE = 1.15
-_MOST_DEVIATIONS = 1e9  # that a gain is smaller than the rewards' deviation, in rounds of a test
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,6 @@ def choose(
     judge: Judge,
     terms: Mapping[str, Terms],
     feedback: BanditFeedback,
-    min_rewards: float,
     widen: Mapping[str, float],
 ) -> Choice:
     """Choose among candidates, the first of which is preferred; errors are widened by name."""
@@ -61,15 +56,8 @@ def choose(
     rows, why, gains = {}, {}, {}
     for name, each in terms.items():
         row, reason = judge.row(each, is_deterministic=feedback.is_deterministic)
-        row["ess_reward_change"] = each.ess_reward_change
-        if not reason and row["ess_reward_change"] < min_rewards:
-            reason = (
-                f"the effective {each.units.name}s of the change that carry a reward are "
-                f"{row['ess_reward_change']:.3g}, below min_rewards={min_rewards:g}: a longer log, "
-                "or one with more exploration, would have more"
-            )
         row["std_error"] *= widen[name]
-        rows[name] = {**row, "trusted": not reason}
+        rows[name] = row
         why[name] = reason
         gains[name] = judge.gain(each)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("candidate")
@@ -79,9 +67,16 @@ def choose(
     surely = [name for name in trusted if bounds[name] > 0]
     best = _preferred({name: gains[name] for name in surely or trusted or gains})
     hoped = _preferred(gains)
-    decision = SERVE if surely else TEST if table.difference[best] > 0 else KEEP
+    by_a_rule = feedback.is_deterministic
+    decision = SERVE if surely else TEST if table.difference[best] > 0 and not by_a_rule else KEEP
     report = _widened(judge.report(terms[best], feedback), widen[best])
-    reasons = _reasons(decision, best, table, why, report, judge.confidence, feedback)
+    if by_a_rule and why[hoped]:
+        promised = float(table.difference[hoped])
+        reasons = reasons_of_a_rule(hoped, promised, terms[hoped], feedback, judge.confidence)
+    else:
+        refuted = judge.is_off(terms[best])
+        reasons = _reasons(decision, best, table, why, report, judge.confidence, feedback, refuted)
+        reasons += [DETERMINISTIC] * by_a_rule
     if decision == SERVE and hoped != best:
         reasons.append(
             f"{hoped!r} would be preferred (estimated gain {table.difference[hoped]:.3g}), but no "
@@ -89,8 +84,6 @@ def choose(
         )
     if decision == SERVE and (doubt := _doubt(feedback)):
         reasons.append(doubt)
-    if decision == KEEP and feedback.is_deterministic:
-        reasons.append(DETERMINISTIC)
     order = [best, *(name for name in table.index if name != best)]
     reasons_not = {name: reason for name, reason in why.items() if reason}
     return Choice(best, decision, reasons, table.loc[order], report, reasons_not)
@@ -151,8 +144,9 @@ def _reasons(
     report: pd.DataFrame,
     confidence: float,
     feedback: BanditFeedback,
+    refuted: bool,
 ) -> list[str]:
-    """The decision in words."""
+    """The decision in words; an estimate is refuted where the weights do not average 1."""
     gain, logging = report.loc["difference"], report.value["logging"]
     share = f", {gain.value / abs(logging):+.0%} of the logging policy's" if logging else ""
     said = [f"its estimated gain is {gain.value:.3g} (standard error {gain.std_error:.2g}){share}"]
@@ -176,20 +170,11 @@ def _reasons(
             f"{bound:.2g}: this log cannot tell it from none"
         )
     if decision == TEST:
-        n_arm = rounds_of_a_test(feedback.reward, gain.value, confidence)
+        size = GAIN * abs(logging) if refuted else gain.value
+        n_arm = rounds_of_a_test(feedback.reward, size or gain.value, confidence)
+        of_size = f"{GAIN:.0%} of the mean reward" if refuted else "this size"
         said.append(
-            f"an A/B test of {n_arm:,} rounds an arm would see a gain of this size with "
-            f"probability {_POWER:.0%}"
+            f"an A/B test of {n_arm:,} rounds an arm would see a gain of {of_size} with "
+            f"probability {POWER:.0%}" + "; the estimate is no guide to that" * refuted
         )
     return said
-
-
-def rounds_of_a_test(reward: np.ndarray, gain: float, confidence: float) -> int:
-    """Rounds an arm of an A/B test that sees a gain, at a one-sided confidence, four times of five.
-
-    ``2 σ² (z_confidence + z_power)² / gain²``, with the variance σ² of the logged rewards.
-    """
-    normal = NormalDist()
-    z = normal.inv_cdf(confidence) + normal.inv_cdf(_POWER)
-    _, deviation = mean_and_scale(reward.astype(np.float64))
-    return max(1, math.ceil(2 * min(z * deviation / float(gain), _MOST_DEVIATIONS) ** 2))

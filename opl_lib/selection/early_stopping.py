@@ -197,7 +197,7 @@ class EarlyStopping:
 
     def _judge(self) -> Judge:
         estimator = as_estimator(self.estimator)
-        return Judge(estimator, self.confidence, self.min_ess, Interval("student_t"))
+        return Judge(estimator, self.confidence, self.min_ess, 0, Interval("student_t"))
 
     def _reward_model(self, to_fit: BanditFeedback) -> PredictsReward | None:
         """What the estimator needs, fitted."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOGGING = "logging"
-MIN_ESS = 10.0
+MIN_ESS, MIN_REWARDS = 10.0, 5.0
 _AVG = Estimator("avg")
 
 
@@ -35,6 +35,7 @@ class Judge:
     estimator: Estimator
     confidence: float
     min_ess: float
+    min_rewards: float
     interval: Interval
 
     def __post_init__(self) -> None:
@@ -45,6 +46,7 @@ class Judge:
             )
         check_confidence(self.confidence)
         check_number("min_ess", self.min_ess, least=0)
+        check_number("min_rewards", self.min_rewards, least=0)
         object.__setattr__(self, "confidence", float(self.confidence))
 
     def check(self, n_candidates: int, units: Units) -> None:
@@ -104,13 +106,19 @@ class Judge:
             "std_error": gain.standard_error,
             "lower_bound": how.bounds(gain, tail)[0],
             "ess_change": terms.ess_change,
+            "ess_reward_change": terms.ess_reward_change,
             **terms.diagnostics,
         }
 
+    @staticmethod
+    def is_off(terms: Terms) -> bool:
+        """Whether the mean weight is not 1, which refutes the weights, or the estimate."""
+        return is_off_one(float(terms.weight.mean()), terms.units.standard_error(terms.weight))
+
     def _why_not(self, terms: Terms, bound: float) -> str:
-        weight, units = float(terms.weight.mean()), terms.units
-        error = units.standard_error(terms.weight)
-        if is_off_one(weight, error):
+        units = terms.units
+        if self.is_off(terms):
+            weight, error = terms.weight.mean(), units.standard_error(terms.weight)
             return (
                 f"the mean weight is {weight:.3g} (standard error {error:.2g}) and should be 1: a "
                 "wrong pscore, or a policy on items that the log cannot show. Check "
@@ -123,6 +131,12 @@ class Judge:
                 f"the effective {units.name}s of the change are {terms.ess_change:.3g}, below "
                 f"min_ess={self.min_ess:g}, of {len(units):,} that judge. Let more judge, lower "
                 "min_ess, or stay close to the logging policy (opl.regularised)"
+            )
+        if terms.ess_reward_change < self.min_rewards:
+            return (
+                f"the effective {units.name}s of the change that carry a reward are "
+                f"{terms.ess_reward_change:.3g}, below min_rewards={self.min_rewards:g}: a longer "
+                "log, or one with more exploration, would have more"
             )
         if math.isnan(bound):
             return "the bound is not a number. Let more rounds judge, or take estimator='ips'"

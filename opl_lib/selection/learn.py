@@ -16,8 +16,8 @@ from ..logs.units import Units
 from ..progress import progress_bar
 from ..protocols import Learner, PolicyLike, RewardModel, check_reward_model
 from .candidates import check_candidates
-from .choice import MIN_REWARDS, SHARED_CHANCE, Choice, choose
-from .judge import MIN_ESS, Judge
+from .choice import SHARED_CHANCE, Choice, choose
+from .judge import MIN_ESS, MIN_REWARDS, Judge
 from .kept import Kept
 from .kinds import default_candidates
 from .learned import Learned
@@ -111,6 +111,10 @@ def learn(
     less. The policy that is returned has learned from the whole log: what is bounded is the mean of
     its siblings, each learned from less.
 
+    Of a log whose propensities are all 1 nothing is judged, and the decision is ``"keep"``: what a
+    candidate is estimated to gain is the word of a model that the log cannot check. `reasons` says
+    how many rounds of exploration, or of a test, would see a gain of 10 %.
+
     References
     ----------
     Saito and Nomura, IJCAI 2024 (the largest estimate is too high); Zhan et al., "Policy learning
@@ -131,13 +135,13 @@ def learn(
     check_feedback(feedback)
     check_seed(random_state)
     _check_folds(n_folds, feedback.units)
-    check_number("min_rewards", min_rewards, least=0)
     check_flag("progress", False if progress is None else progress)
     if budget is not None:
         check_number("budget", budget, above=0)
     if reward_model is not None:
         check_reward_model(reward_model)
-    judge = Judge(as_estimator(estimator), confidence, min_ess, Interval("student_t"))
+    of = as_estimator(estimator)
+    judge = Judge(of, confidence, min_ess, min_rewards, Interval("student_t"))
     left_out: dict[str, str] = {}
     if candidates is None:
         # a first fit that takes longer would leave no time for those of the folds
@@ -155,7 +159,7 @@ def learn(
         widen = {
             name: 1.0 if id(each) in given else SHARED_CHANCE for name, each in policies.items()
         }
-        choice: Choice = choose(judge, terms, feedback, min_rewards, widen)
+        choice: Choice = choose(judge, terms, feedback, widen)
         bar.update()
     return Learned(
         policies=policies,
@@ -171,6 +175,11 @@ def learn(
 def _check_folds(n_folds: Any, units: Units) -> None:
     check_number("n_folds", n_folds, Integral, least=2)
     if n_folds > len(units):
+        if len(units) == 1 < units.n_rows:
+            raise ValueError(
+                f"all rounds of the log are of one {units.name}, and nobody is left to judge what "
+                "is learned from it. Log more, or leave user_id out if the column is no user."
+            )
         what = f"{len(units)} {units.name}{'' if len(units) == 1 else 's'}"
         raise ValueError(
             f"n_folds is {n_folds}, but the log has only {what}, and each is in one fold. Pass a "

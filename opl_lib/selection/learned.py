@@ -117,7 +117,7 @@ class Learned:
         lines += [f"  {reason}" for reason in self.choice.reasons]
         shown = self.choice.table[_SHOWN]
         lines += [shown.to_string(float_format="{:,.3g}".format)]
-        lines += [f"  ! {name}: {why}" for name, why in self.choice.not_trusted.items()]
+        lines += [f"  ! {names}: {why}" for why, names in self._names_by_reason().items()]
         lines += [f"  - {name} was not tried: {why}" for name, why in self.left_out.items()]
         return "\n".join(lines)
 
@@ -129,7 +129,7 @@ class Learned:
         table = shown.to_html(float_format="{:,.3g}".format, na_rep="–", border=0)
         caption = "<caption>Gains over what runs, and what they rest on.</caption>"
         table = table.replace("<thead>", f"{caption}<thead>", 1)
-        asides = self.choice.not_trusted | {
+        asides = {names: why for why, names in self._names_by_reason().items()} | {
             name: f"not tried: {why}" for name, why in self.left_out.items()
         }
         more = "".join(
@@ -140,6 +140,13 @@ class Learned:
             f"<p><b>{_ADVICE[self.decision].capitalize()}: {escape(self.best)}</b></p>"
             f"<ul>{reasons}</ul>{table}{folded if more else ''}{self._figure()}"
         )
+
+    def _names_by_reason(self) -> dict[str, str]:
+        """Why bounds mean nothing, each reason with the candidates that it is of."""
+        names: dict[str, list[str]] = {}
+        for name, why in self.choice.not_trusted.items():
+            names.setdefault(why, []).append(name)
+        return {why: "; ".join(of) for why, of in names.items()}
 
     def _figure(self) -> str:
         """The plot as an image for a page; nothing without matplotlib."""

@@ -14,7 +14,7 @@ from ..protocols import KnownWorld, takes
 from .choice import SERVE
 from .judge import LOGGING
 from .learned import Learned
-from .select import Selection
+from .selected import Selection
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,82 +17,12 @@ from ..logs.feedback import BanditFeedback
 from ..progress import progress_bar
 from ..protocols import Learner, PolicyLike, PredictsReward, RewardModel
 from .candidates import check_candidates, check_temperatures, fit_all, most_policies, parts, serve
-from .judge import LOGGING, MIN_ESS, Judge
+from .judge import LOGGING, MIN_ESS, MIN_REWARDS, Judge
 from .kept import Kept
+from .selected import Selection
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Selection:
-    """What `select` found.
-
-    Attributes
-    ----------
-    best : str
-        Name of the chosen candidate; ``"logging"`` if none is surely better than the policy that
-        made the log.
-    policies : dict of str to policy
-        Every candidate's policy. The logging policy is not among them: a log does not hold it.
-    table : pandas.DataFrame
-        All candidates on the selection part, best first: ``policy_value``; ``difference``, the
-        estimate of ``V(π) − V(π_0)``, its ``std_error`` and ``lower_bound``; ``ess_change``, the
-        effective number of rounds (of users, if the log knows them) that show what the policy does
-        more often than the log, that of ``(w − 1)₊``; the diagnostics of `evaluate`; and
-        ``trusted``, which is False where the bound means nothing. The estimates of the first rows
-        are too high, as those of the best of many are.
-    report : pandas.DataFrame
-        The chosen one on the report part, which had no say in the choice: rows ``policy``,
-        ``logging`` and ``difference``, with ``value``, ``std_error``, ``ci_lower``, ``ci_upper``.
-    reasons : dict of str to str
-        Why each candidate that is not trusted is not, with the cure: its mean weight is not 1, or
-        its `ess_change` is below `min_ess`.
-    estimator : Estimator
-        What both parts were judged by.
-    confidence : float
-        Of all lower bounds together, and of the intervals in `report`.
-    min_ess : float
-        The `ess_change` below which no bound was believed.
-    n_rounds : tuple of three int
-        Rounds of the three parts: fit, selection, report.
-    """
-
-    best: str
-    policies: dict[str, PolicyLike]
-    table: pd.DataFrame
-    report: pd.DataFrame
-    reasons: dict[str, str]
-    estimator: Estimator
-    confidence: float
-    min_ess: float
-    n_rounds: tuple[int, int, int]
-
-    @property
-    def policy(self) -> PolicyLike:
-        """The chosen policy; an error if the logging policy was chosen."""
-        if self.best == LOGGING:
-            raise ValueError(
-                "the logging policy was chosen: no candidate is surely better than what runs now. "
-                "Keep that, or collect a longer log; the candidates are in .policies."
-            )
-        return self.policies[self.best]
-
-    def __repr__(self) -> str:
-        fit, selection, report = (f"{n:,}" for n in self.n_rounds)
-        shown = self.table[["difference", "lower_bound", "mean_weight", "ess_change"]]
-        lines = [
-            f"Selection(best={self.best!r}, {self.confidence:.0%} confidence, by {self.estimator})",
-            f"fitted on {fit} rounds, selected on {selection}:",
-            shown.to_string(float_format="{:,.3f}".format),
-        ]
-        for name, reason in self.reasons.items():
-            lines.append(f"  ! {name} is not trusted: {reason}")
-        if self.best == LOGGING:
-            lines.append("no candidate is surely better than the logging policy: keep it")
-        lines.append(f"reported on {report} other rounds:")
-        lines.append(self.report.to_string(float_format="{:,.3f}".format))
-        return "\n".join(lines)
 
 
 @plain_arithmetic
@@ -105,6 +34,7 @@ def select(
     reward_model: RewardModel | None = None,
     confidence: float = 0.95,
     min_ess: float = MIN_ESS,
+    min_rewards: float = MIN_REWARDS,
     interval: str = "student_t",
     fractions: tuple[float, float, float] = (0.5, 0.25, 0.25),
     reward_range: tuple[float, float] | None = None,
@@ -138,10 +68,10 @@ def select(
     confidence : float in (0, 1)
         With this probability all the lower bounds hold together. With K candidates each bound fails
         with probability ``(1 − confidence) / K`` (Bonferroni), so that many candidates buy no luck.
-    min_ess : float, at least 0
-        A candidate whose `ess_change` on the selection part is smaller is not trusted: where a few
-        rounds bear nearly all that is new, their spread does not show the error. 0 lets every
-        candidate in.
+    min_ess, min_rewards : float, at least 0
+        A candidate whose `ess_change`, or `ess_reward_change`, on the selection part is smaller is
+        not trusted: where a few rounds, or a few clicks, bear nearly all that is new, their spread
+        does not show the error. 0 lets every candidate in.
     interval : {"student_t", "normal", "bootstrap", "empirical_bernstein", "betting"}
         How bounds are made; see `evaluate`.
     fractions : tuple of three floats
@@ -178,10 +108,11 @@ def select(
     the chosen policy is worse than it with probability at most ``1 − confidence``, as far as the
     interval is right. ``"student_t"``, ``"normal"`` and ``"bootstrap"`` are right for many rows and
     weights without rare giants. With giants they fail, and in the worst way: a log that misses them
-    has a small spread, and the largest bound seeks out such candidates. Hence `min_ess`, which
-    makes this rare, and cannot exclude it. Rows are taken to be independent, or users, if the log
-    has a `user_id`; without it the rows of a user who came back count as if each were of another,
-    and the bounds are too high.
+    has a small spread, and the largest bound seeks out such candidates. Hence `min_ess`, and
+    `min_rewards`, which counts those of its rounds that have a reward: at one click in seventy, ten
+    effective rounds hold none. They make this rare, and cannot exclude it. Rows are taken to be
+    independent, or users, if the log has a `user_id`; without it the rows of a user who came back
+    count as if each were of another, and the bounds are too high.
 
     References
     ----------
@@ -210,7 +141,7 @@ def select(
     taus = check_temperatures(temperatures)
     how = Interval(interval, reward_range, max_weight, random_state)
     check_flag("progress", False if progress is None else progress)
-    judge = Judge(as_estimator(estimator), confidence, min_ess, how)
+    judge = Judge(as_estimator(estimator), confidence, min_ess, min_rewards, how)
     to_fit, to_select, to_report = parts(feedback, fractions, random_state)
     n_most = most_policies(candidates, taus)
     judge.check(n_most, to_select.units)
@@ -226,8 +157,8 @@ def select(
         report = judge.report(terms, to_report)
         bar.update()
     sizes = (to_fit.n_rounds, to_select.n_rounds, to_report.n_rounds)
-    of = judge.estimator
-    return Selection(best, policies, table, report, reasons, of, confidence, min_ess, sizes)
+    found = (best, policies, table, report, reasons, judge.estimator)
+    return Selection(*found, confidence, min_ess, min_rewards, sizes)
 
 
 def _judged(

@@ -123,6 +123,7 @@ def calls():
         estimator=("snips", also(estimator_kind(), {"one without an error": "dm"})),
         confidence=(0.5, CONFIDENCE),
         min_ess=(1.0, NOT_NEGATIVE),
+        min_rewards=(1.0, NOT_NEGATIVE),
         interval=("student_t", choice()),
         fractions=((0.5, 0.25, 0.25), fractions),
         progress=(False, PROGRESS),

@@ -345,20 +345,19 @@ def test_an_objective_of_ones_own_is_told_in_every_way_of_seeing_the_catalogue(l
 
 def test_fits_side_by_side_get_what_they_get_alone(log, everything):
     logs = [log, shop(seed=1), everything[1], everything[0], log, shop(seed=2, n_sets=3)]
+    # Where a gradient is rounding alone Adam makes a step of it, as of a bias that moves all items
+    # alike; what pulls weights to 0 gives each a gradient of its own.
+    settings = {**SMALL, "weight_decay": 0.1}
     makers = [
-        lambda: opl.OffPolicyLearner("ips", **SMALL),
-        lambda: opl.OffPolicyLearner("dr", **SMALL, catalogue="streamed"),
-        lambda: opl.OffPolicyLearner("ips", **SMALL, catalogue="sampled", n_sampled=12),
+        lambda: opl.OffPolicyLearner("ips", **settings),
+        lambda: opl.OffPolicyLearner("dr", **settings, catalogue="streamed"),
+        lambda: opl.OffPolicyLearner("ips", **settings, catalogue="sampled", n_sampled=12),
     ]
     for make in makers:
         together = opl.fit_many([make() for _ in logs], logs)
         for learner, each in zip(together, logs, strict=True):
             a, b = (shown(fitted.policy_, each) for fitted in (learner, make().fit(each)))
-            off = np.abs(a - b).max(axis=0)  # by item
-            # Of a gradient that is rounding alone Adam makes a step: on some processors that moves
-            # one bias of the item tower, and what it moves with it is a few items.
-            sampled = learner.catalogue == "sampled"
-            assert np.median(off) < 1e-5 and off.max() < (1e-3 if sampled else 1e-5)
+            assert np.abs(a - b).max() < 1e-5
 
 
 def test_logs_that_hide_nothing_are_trained_without_masks(log, everything):

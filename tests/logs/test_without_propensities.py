@@ -1,6 +1,8 @@
 """Logs without propensities, and logs of a rule: where they lead, and what they may not do."""
 
 import pickle
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -119,11 +121,66 @@ def test_a_log_of_a_rule_is_recognised(of_a_rule, small_log):
     assert "! every pscore is 1" in repr(report)
 
 
-def test_learn_says_so_and_serves_nothing(of_a_rule):
+def test_of_a_rule_learn_keeps_what_runs_whatever_a_model_promises(of_a_rule):
     found = opl.learn(of_a_rule, {"bilinear": opl.BilinearLearner()}, min_ess=0, min_rewards=0)
-    assert found.decision != "serve"
-    assert any("every pscore is 1" in reason for reason in found.reasons)
+    assert found.decision == "keep"
+    assert found.reasons[0].startswith("no candidate can be judged: every pscore is 1")
+    for name in ("explore from now on", "direct method", "CIPS", "COPE", "A rule chose"):
+        assert name in found.reasons[0]
+    assert "nothing in the log can check that" in found.reasons[1]
+    assert not any("A/B test of 1 rounds" in reason for reason in found.reasons)
     assert all("every pscore is 1" in why for why in found.not_trusted.values())
+    assert repr(found).count("every pscore is 1") == 2  # once for all candidates
+
+
+@pytest.mark.parametrize("of", [1 - 1e-7, np.float32(1)])
+def test_what_rounding_leaves_of_1_is_1(of, of_a_rule):
+    log = replace(of_a_rule, pscore=np.full(N, of))
+    assert log.is_deterministic
+    assert log.report()["propensities"].verdict == "wrong"
+    assert opl.learn(log, {"bilinear": opl.BilinearLearner()}).decision == "keep"
+
+
+def test_the_size_of_a_test_is_that_of_no_model(of_a_rule):
+    """A policy of which half is new asks for the same test, and for less exploration."""
+    size = {}
+    age, shown = of_a_rule.context[:, 0], of_a_rule.action
+    threshold = (age[shown == 0].max() + age[shown == 1].min()) / 2
+    for share in (1, 0.5):
+
+        def other(context, action_context, share=share):
+            old = (context[:, 0] > threshold).astype(int)
+            return (1 - share) * np.eye(2)[old] + share * np.eye(2)[1 - old]
+
+        said = " ".join(opl.learn(of_a_rule, {"other": other}).reasons)
+        found = re.findall(r"([\d,]+) rounds (?:of which|an arm)", said)
+        size[share] = [int(n.replace(",", "")) for n in found]
+    assert size[1][1] == size[0.5][1]
+    assert size[1][0] > 3 * size[0.5][0]
+
+
+def test_so_many_rounds_of_exploration_see_the_gain_four_times_of_five():
+    """A rule shows item 0 of four, clicked at 0.1; item 1, which it never shows, has 0.11."""
+    rng = np.random.default_rng(0)
+    n = 5_000
+    rule = opl.BanditFeedback(
+        np.ones((n, 1)), np.zeros(n, int), (np.arange(n) % 10 == 0), np.ones(n), np.eye(4)
+    )
+    found = opl.learn(rule, {"one": one_item(1)}, estimator="ips")
+    said = " ".join(found.reasons)
+    n_rounds = int(re.search(r"about ([\d,]+) rounds of which 5%", said)[1].replace(",", ""))
+    share, r, other = 0.05 / 4, np.array([0.0, 1.0]), 0.1
+    shown = rng.binomial(n_rounds, share, 2000)
+    clicks = np.array([rng.binomial(shown, 0.11), rng.binomial(n_rounds - shown, other)])
+    counts = np.array([shown - clicks[0], clicks[0], n_rounds - shown - clicks[1], clicks[1]])
+    terms = np.concatenate([(1 / share - 1) * (r - other), -(r - other)])
+    mean = terms @ counts / n_rounds
+    error = np.sqrt((np.square(terms) @ counts / n_rounds - mean**2) / n_rounds)
+    assert 0.72 < np.mean(mean > 1.645 * error) < 0.82
+
+
+def one_item(item):
+    return lambda context, action_context: np.eye(4)[np.full(len(context), item)]
 
 
 def test_select_keeps_what_runs(of_a_rule):

@@ -9,9 +9,10 @@ from scipy.stats import norm, t
 import opl_lib as opl
 from opl_lib.evaluation.intervals import Interval
 from opl_lib.logs.units import Units
-from opl_lib.selection.choice import choose, rounds_of_a_test
+from opl_lib.selection.choice import choose
 from opl_lib.selection.joint import critical_value
 from opl_lib.selection.judge import Judge
+from opl_lib.selection.tests_in_public import rounds_of_a_test
 
 # ---- joint bounds
 
@@ -96,9 +97,9 @@ def log_of(reward):
 
 
 def chosen(terms, reward=None, confidence=0.95, min_ess=10.0, min_rewards=5.0):
-    judge = Judge(opl.Estimator("ips"), confidence, min_ess, Interval("student_t"))
+    judge = Judge(opl.Estimator("ips"), confidence, min_ess, min_rewards, Interval("student_t"))
     reward = next(iter(terms.values())).reward if reward is None else reward
-    return choose(judge, terms, log_of(reward), min_rewards, dict.fromkeys(terms, 1.0))
+    return choose(judge, terms, log_of(reward), dict.fromkeys(terms, 1.0))
 
 
 HALF = np.tile([1.0, 0.0], 200)  # the rewards
@@ -175,8 +176,8 @@ def test_a_policy_that_changes_nothing_gains_exactly_nothing():
     rng = np.random.default_rng(0)
     q_logged = rng.normal(size=400)
     same = opl.Terms(np.ones(400), np.ones(400), q_logged, q_logged + 1e-17)
-    judge = Judge(opl.Estimator("dr"), 0.95, 10, Interval("student_t"))
-    found = choose(judge, {"same": same}, log_of(np.ones(400)), 5.0, {"same": 1.0})
+    judge = Judge(opl.Estimator("dr"), 0.95, 10, 5, Interval("student_t"))
+    found = choose(judge, {"same": same}, log_of(np.ones(400)), {"same": 1.0})
     assert found.decision == "keep"
     row = found.table.loc["same"]
     assert (row.difference, row.std_error, row.lower_bound, row.trusted) == (0, 0, 0, True)

@@ -132,7 +132,9 @@ def test_the_largest_estimate_does_not_win_by_one_lucky_row():
     def lucky(context, action_context):
         return np.tile([0.0, 1.0], (len(context), 1))
 
-    chosen = opl.select({"lucky": lucky}, [log, log, log], estimator="ips", min_ess=0)
+    chosen = opl.select(
+        {"lucky": lucky}, [log, log, log], estimator="ips", min_ess=0, min_rewards=0
+    )
     assert chosen.table.policy_value["lucky"] == pytest.approx(1)
     assert chosen.table.difference.idxmax() == "lucky"
     assert chosen.table.trusted["lucky"]
@@ -160,7 +162,7 @@ def test_a_bound_that_rests_on_two_rounds_counts_only_if_asked_for():
     def choose(**settings):
         return opl.select({"other": other}, [log] * 3, reward_model=Optimist(), **settings)
 
-    bold, cautious = choose(min_ess=2), choose()
+    bold, cautious = choose(min_ess=2, min_rewards=2), choose(min_rewards=2)
     assert bold.table.ess_change["other"] == pytest.approx(2)
     assert (bold.best, cautious.best) == ("other", "logging")
     assert bold.table.lower_bound["other"] == cautious.table.lower_bound["other"] > 0
@@ -180,7 +182,9 @@ def test_effective_rounds_are_those_of_the_change_by_hand(users, parts):
     if users:
         to_select = dataclasses.replace(to_select, user_id=user)
     near = table_policy(0.9 * PI_0 + 0.1 * GOOD)
-    chosen = opl.select({"near": near}, [to_fit, to_select, to_report], estimator="ips", min_ess=0)
+    chosen = opl.select(
+        {"near": near}, [to_fit, to_select, to_report], estimator="ips", min_ess=0, min_rewards=0
+    )
     pi = near(to_select.context, None)[np.arange(400), to_select.action]
     more = np.maximum(pi / to_select.pscore - 1, 0)
     more = np.bincount(user, more) if users else more
@@ -198,6 +202,33 @@ def test_a_change_that_the_log_does_not_show_rests_on_nothing(parts):
     chosen = opl.select({"unseen": table_policy(pi)}, four, estimator="ips")
     assert chosen.table.ess_change["unseen"] == 0
     assert not chosen.table.trusted["unseen"]
+
+
+def test_clicks_are_counted_and_not_rounds_alone():
+    """Of 100 rounds that show what the candidate would, two were clicked, or eight."""
+    n, shown = 1000, np.arange(1000) < 100
+
+    def choose(clicks, **settings):
+        log = opl.BanditFeedback(
+            context=np.ones((n, 1)),
+            action=shown.astype(int),
+            reward=(np.arange(n) < clicks).astype(float),
+            pscore=np.where(shown, 0.1, 0.9),
+            action_context=np.eye(2),
+        )
+        other = table_policy([[0.0, 1.0]])
+        return opl.select({"other": other}, [log] * 3, estimator="ips", confidence=0.5, **settings)
+
+    few, many, bold = choose(2), choose(8), choose(2, min_rewards=2)
+    assert few.table.ess_change["other"] == pytest.approx(100)
+    assert few.table.ess_reward_change["other"] == pytest.approx(2)
+    assert few.table.ess_reward_change["logging"] == np.inf
+    assert few.table.difference["other"] > 0 and (few.best, few.min_rewards) == ("logging", 5)
+    assert few.reasons["other"].startswith(
+        "the effective rounds of the change that carry a reward are 2, below min_rewards=5: a "
+    )
+    assert (many.best, bold.best) == ("other", "other")
+    assert "ess_reward_change" in repr(few)
 
 
 def test_doing_nothing_needs_no_effective_rounds(parts):
@@ -525,6 +556,7 @@ def test_what_is_no_candidate_is_rejected(candidates, error, message, parts):
         ({"estimator": "avg"}, "estimator 'avg' has no error to bound"),
         ({"confidence": 1}, r"confidence must be in \(0, 1\); got 1"),
         ({"min_ess": -1}, "min_ess must be a finite number of at least 0; got -1"),
+        ({"min_rewards": -1}, "min_rewards must be a finite number of at least 0; got -1"),
         ({"interval": "exact"}, "interval must be one of"),
         ({"interval": "empirical_bernstein"}, "pass reward_range"),
         ({"temperatures": 0}, r"temperatures must be a sequence such as \[1, 0\], or None; got 0"),
@@ -722,9 +754,9 @@ def test_the_largest_seed_is_a_seed(parts):
 def test_a_selection_does_not_ask_for_numpys_error_state():
     world = opl.SyntheticWorld(4, 3, 3, logging_policy=opl.softmax(1.0), random_state=0)
     log, candidates = world.sample(300, random_state=1), {"sharp": opl.softmax(0.01)}
-    plain = opl.select(candidates, log, estimator="snips", min_ess=0)
+    plain = opl.select(candidates, log, estimator="snips", min_ess=0, min_rewards=0)
     with np.errstate(all="raise"):
-        raising = opl.select(candidates, log, estimator="snips", min_ess=0)
+        raising = opl.select(candidates, log, estimator="snips", min_ess=0, min_rewards=0)
     assert repr(raising) == repr(plain)
 
 
