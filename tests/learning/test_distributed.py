@@ -10,7 +10,7 @@ import torch
 
 import opl_lib as opl
 from opl_lib.learning.group import check_is_mean
-from opl_lib.learning.steps import part_of
+from opl_lib.learning.inputs import part_of
 
 SCRIPT = """
 import os, signal, sys
