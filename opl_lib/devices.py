@@ -52,10 +52,10 @@ def find_device(device: Any) -> torch.device:
 
 
 def _parsed(device: Any) -> torch.device | None:
-    if device == "auto":
-        return torch.device("cuda" if _COUNTS["cuda"]() else "cpu")
     if not isinstance(device, str | torch.device):
         return None
+    if device == "auto":
+        return torch.device("cuda" if _COUNTS["cuda"]() else "cpu")
     try:
         return torch.device(device)
     except RuntimeError:

@@ -269,3 +269,17 @@ def test_a_move_that_somebody_adds_is_found(device, place, log, monkeypatch):
     put(owner, name, with_a_move)
     with pytest.raises(MovedInAStep):
         make_learner("ips", device=ELSEWHERE).fit(log)
+
+
+# ---- a GPU, where there is one
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("objective", ["ips", "dr", "regression"])
+@pytest.mark.parametrize("way", ["exact", "streamed", "sampled"])
+def test_a_gpu_learns_the_same_to_rounding(objective, way, log):
+    settings = {"objective": objective, **WAYS[way], "hidden": (8,), "dim_embedding": 4}
+    here, there = (make_learner(device=where, **settings).fit(log) for where in ("cpu", "auto"))
+    assert there.policy_.device.type == "cuda"
+    scores = [each.policy_.scores(log.context, log.action_context) for each in (here, there)]
+    np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-4)

@@ -162,10 +162,10 @@ def test_what_is_drawn_could_be_shown_in_a_round_of_the_batch():
     contains = np.zeros((3, 1000), dtype=bool)
     contains[0, :10], contains[1, 5:25], contains[2, 500:] = True, True, True
     batch = EligibleItems(Sets(contains), torch.tensor([[0, 1, 1, 0]]))
-    drawn = sampling._draw(batch, 0, 40_000, torch.Generator().manual_seed(0))
+    drawn = sampling._drawn(batch, 0, own_draws(1, 0).uniform(1 + 40_000)[0])
     expected = (contains[0] / 10 + contains[1] / 20) / 2
     np.testing.assert_allclose(np.bincount(drawn, minlength=1000) / 40_000, expected, atol=0.005)
-    few = [sampling._draw(batch, 0, 2, torch.Generator().manual_seed(seed)) for seed in range(4000)]
+    few = [sampling._drawn(batch, 0, own_draws(1, s).uniform(1 + 2)[0]) for s in range(4000)]
     found = np.bincount(torch.cat(few), minlength=1000) / 8000
     np.testing.assert_allclose(found, expected, atol=0.01)
 
