@@ -51,7 +51,7 @@ class Draws:
             return [generator.get_state() for generator in self.generators]
         states = []
         for before in self._before:
-            generator = torch.Generator().set_state(before)
+            generator = torch.Generator(device="cpu").set_state(before)
             self._draw(self._used, generator)
             states.append(generator.get_state())
         return states
@@ -78,10 +78,12 @@ class Draws:
 
 
 def _integers(bound: int, size: int) -> Draw:
-    return lambda n_steps, generator: torch.randint(bound, (n_steps, size), generator=generator)
+    return lambda n_steps, generator: torch.randint(
+        bound, (n_steps, size), generator=generator, device="cpu"
+    )
 
 
 def _uniform(size: int) -> Draw:
     return lambda n_steps, generator: torch.rand(
-        n_steps, size, generator=generator, dtype=torch.float64
+        n_steps, size, generator=generator, dtype=torch.float64, device="cpu"
     )

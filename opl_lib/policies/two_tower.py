@@ -212,4 +212,7 @@ class TwoTowerPolicy(ServedProducts):
 
 def _moved(towers: TwoTower, device: torch.device) -> TwoTower:
     """These towers, or a copy of them on another device."""
-    return towers if device_of(towers) == device else copy.deepcopy(towers).to(device)
+    if device_of(towers) == device:
+        return towers
+    with torch.inference_mode(False):  # they can be trained on, wherever they were moved
+        return copy.deepcopy(towers).to(device)
