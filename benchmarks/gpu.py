@@ -1,17 +1,35 @@
-"""What one GPU would do: an exact step over a million items, and small fits side by side.
+"""What one GPU does: an exact step over a million items, and small fits side by side.
 
-Without a GPU nothing is measured, and the rows say so. The library's steps run on the processor;
-this measures the products that a step consists of, as a bound from below.
+Steps are those of fits, with all that a fit does between two of them. Without a GPU the same fits
+run on the processor in tiny sizes, to see that they work, and the rows say "not measured".
 """
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
-from measure import row
+from measure import Enough, make_log, row
 
+import opl_lib as opl
+from opl_lib.objectives import OBJECTIVES
+
+N_WARM = 5
+
+
+class Sizes(NamedTuple):
+    """Of the two measurements."""
+
+    n_items: int
+    n_models: int
+    n_steps: int
+
+
+LARGE, TINY = Sizes(1_000_000, 1_024, 20), Sizes(500, 16, 3)
+# Unit, and what must be reached and was aimed at.
 GOALS = {
     "exact step, 1,000,000 items x 256 rounds": ("ms", (40.0, 15.0)),
     "1,024 small fits side by side, a model-step": ("µs", (5.0, 2.0)),
@@ -19,41 +37,55 @@ GOALS = {
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    measured = dict.fromkeys(GOALS, float("nan"))
-    if torch.cuda.is_available():
-        n_items, n_models = (10_000, 16) if quick else (1_000_000, 1_024)
-        times = (step_over_items(n_items) * 1e3, step_of_models(n_models) / n_models * 1e6)
-        measured = dict(zip(GOALS, times, strict=True))
-    case = "one GPU" if torch.cuda.is_available() else "one GPU: not measured"
-    return [row(case, name, measured[name], *GOALS[name]) for name in GOALS]
+    there = torch.cuda.is_available()
+    device, sizes = ("cuda", TINY if quick else LARGE) if there else ("cpu", TINY)
+    measured = 1e3 * step_over_items(device, sizes), 1e6 * step_of_models(device, sizes)
+    if there and not quick:
+        case = f"one GPU: {torch.cuda.get_device_name()}"
+    else:
+        case, measured = "one GPU: not measured", (float("nan"), float("nan"))
+    values = dict(zip(GOALS, measured, strict=True))
+    return [row(case, name, values[name], *GOALS[name]) for name in GOALS]
 
 
-def seconds(step: Any, n: int = 20) -> float:
-    """Of a step on the GPU, after some to warm up."""
-    for number in range(n + 5):
-        if number == 5:
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-        step()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - start) / n
+def step_over_items(device: str, sizes: Sizes, n_rounds: int = 256) -> float:
+    """Seconds of a step over all items at once."""
+    log = make_log(n_rounds * (N_WARM + sizes.n_steps + 1), sizes.n_items)
+    settings = {"catalogue": "exact", "batch_size": n_rounds, "epochs": 1}
+    return seconds_of_a_step(device, sizes.n_steps, log, 1, **settings)
 
 
-def step_over_items(n_items: int, n_rounds: int = 256, dim: int = 100) -> float:
-    items = torch.randn(n_items, dim, device="cuda", requires_grad=True)
-    query = torch.randn(n_rounds, dim, device="cuda", requires_grad=True)
-
-    def step() -> None:
-        (query @ items.T).log_softmax(dim=1)[:, 0].mean().backward()
-
-    return seconds(step)
+def step_of_models(device: str, sizes: Sizes) -> float:
+    """Seconds of a step of one of many small fits."""
+    log = make_log(10 * (N_WARM + sizes.n_steps + 1), 10)
+    settings = {"batch_size": 10, "epochs": 1}
+    of_all = seconds_of_a_step(device, sizes.n_steps, log, sizes.n_models, **settings)
+    return of_all / sizes.n_models
 
 
-def step_of_models(n_models: int, n_rounds: int = 100, width: int = 30) -> float:
-    weights = torch.randn(n_models, width, width, device="cuda", requires_grad=True)
-    inputs = torch.randn(n_models, n_rounds, width, device="cuda")
+def seconds_of_a_step(
+    device: str, n_steps: int, log: opl.BanditFeedback, n_models: int, **settings: Any
+) -> float:
+    """Of fits side by side, from when the first of n steps begins to when the last has ended."""
+    ips, stamps, n_calls = OBJECTIVES["ips"], [], 0
 
-    def step() -> None:
-        torch.bmm(torch.nn.functional.elu(torch.bmm(inputs, weights)), weights).mean().backward()
+    @functools.wraps(ips.function)
+    def clocked(logits: Any, batch: Any) -> Any:
+        nonlocal n_calls
+        if n_calls in (N_WARM, N_WARM + n_steps):
+            if logits.device.type == "cuda":
+                torch.cuda.synchronize()
+            stamps.append(time.perf_counter())
+        if n_calls == N_WARM + n_steps:
+            raise Enough
+        n_calls += 1
+        return ips.function(logits, batch)
 
-    return seconds(step)
+    objective = replace(ips, function=clocked, name="ips, clocked")
+    same = {"device": device, "progress": False, "shuffle": False, **settings}
+    learners = [opl.OffPolicyLearner(objective, random_state=k, **same) for k in range(n_models)]
+    try:
+        opl.fit_many(learners, log)
+    except Enough:
+        return (stamps[1] - stamps[0]) / n_steps
+    raise ValueError(f"the fits ended after {n_calls} steps; make their log longer.")

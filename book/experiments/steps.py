@@ -11,9 +11,11 @@ import torch
 from opl_lib.answers import reward_predictions
 from opl_lib.checks import check_number
 from opl_lib.learning.batches import StackedLog
+from opl_lib.learning.draws import Draws
+from opl_lib.learning.inputs import Setup
 from opl_lib.learning.sampling import find_head, sampled
 from opl_lib.learning.stacks import stack_models
-from opl_lib.learning.steps import Setup, exact, logged_only, streamed
+from opl_lib.learning.steps import exact, logged_only, streamed
 from opl_lib.logs.feedback import BanditFeedback, check_feedback
 from opl_lib.objectives import Objective, Regression, get_objective
 from opl_lib.policies.towers import TwoTower
@@ -114,8 +116,8 @@ def value_and_gradient(
             contexts = torch.as_tensor(np.asarray(head_contexts, dtype=np.float32))[None]
             settings = {"n_sampled": n_sampled - n_sampled // 2}
             settings["head"] = find_head(setup, contexts, n_sampled // 2)
-        draws = [torch.Generator().manual_seed(random_state)]
-        value = sampled(setup, step, generators=draws, **settings)
+        draws = Draws([torch.Generator().manual_seed(random_state)])
+        value = sampled(setup, step, draws=draws, **settings)
     else:
         raise ValueError(
             f"catalogue must be 'exact', 'streamed' or 'sampled' here; got {catalogue!r}."

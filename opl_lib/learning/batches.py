@@ -14,7 +14,7 @@ from ..arrays import single_precision
 from ..logs.feedback import BanditFeedback
 from ..objectives import Batch
 from .eligible import EligibleItems
-from .steps import StepInput, gather_rows, part_of
+from .inputs import StepInput, gather_rows, part_of
 
 # A q̂ of up to this many numbers is computed once; a larger one for each batch and tile.
 MAX_STORED_Q_HAT = 2**25
@@ -40,6 +40,8 @@ class StackedLog:
         Columns of shape (K or 1, n_rounds).
     eligible : EligibleItems or None
         What could be shown, if steps look at other items than the logged ones.
+    sets : Sets or None
+        Those of `eligible`.
     n_rounds, n_actions, n_models : int
     """
 
@@ -48,18 +50,21 @@ class StackedLog:
         logs: Sequence[BanditFeedback],
         q_hats: Sequence[PredictsRows] | None,
         logged_only: bool = False,
+        device: torch.device | str = "cpu",
     ) -> None:
+        self.device = torch.device(device)
         self.n_models, self.n_rounds = len(logs), logs[0].n_rounds
         self.n_actions = logs[0].n_actions
         self.context, self.action_context, reward, pscore = (
-            _table(name, [getattr(log, name) for log in logs])
+            _table(name, [getattr(log, name) for log in logs]).to(device)
             for name in ("context", "action_context", "reward", "pscore")
         )
-        action = _stack([log.action for log in logs], np.int64)
+        action = _stack([log.action for log in logs], np.int64).to(device)
         clusters = [log.cluster_pscore for log in logs if log.cluster_pscore is not None]
-        of_cluster = _table("cluster_pscore", clusters) if clusters else None
+        of_cluster = _table("cluster_pscore", clusters).to(device) if clusters else None
         self.batch = Batch(action, reward, pscore, cluster_pscore=of_cluster)
-        self.eligible = None if logged_only else EligibleItems.of(logs)
+        self.eligible = None if logged_only else EligibleItems.of(logs, device)
+        self.sets = None if self.eligible is None else self.eligible.sets
         self._q_hat: Callable[..., Tensor] | None = None
         self._q_logged: Tensor | None = None
         if q_hats is not None:
@@ -81,6 +86,7 @@ class StackedLog:
         rows = torch.arange(self.n_rounds).expand(self.n_models, -1)
         if orders is not None:
             rows = torch.stack([torch.randperm(self.n_rounds, generator=g) for g in orders])
+        rows = rows.to(self.device)
         context, q_logged = gather_rows(self.context, rows), self._q_logged
         columns = [None if c is None else gather_rows(c, rows) for c in self.batch]
         if q_logged is not None:
@@ -105,7 +111,7 @@ class StackedLog:
     ) -> tuple[Tensor, EligibleItems | None]:
         """The contexts of n random rounds of each model, and what could be shown in them."""
         drawn = [torch.randperm(self.n_rounds, generator=g) for g in generators]
-        rows = torch.stack(drawn)[:, :n]
+        rows = torch.stack(drawn)[:, :n].to(self.device)
         return gather_rows(self.context, rows), self.eligible_in(rows)
 
     def eligible_in(self, rows: Tensor) -> EligibleItems | None:
@@ -117,14 +123,15 @@ class StackedLog:
     def _store(self, of_fits: Sequence[PredictsRows], n_actions: int) -> None:
         """Set `_q_hat`, from rows and items to predictions (K, B, m), and `_q_logged`."""
         models = list({id(model): model for model in of_fits}.values())
-        which = torch.tensor([[models.index(model)] for model in of_fits])
+        which = torch.tensor([[models.index(model)] for model in of_fits]).to(self.device)
         if len(models) * self.n_rounds * n_actions > MAX_STORED_Q_HAT:
             self._q_hat = partial(_predicted, of_fits, n_actions)
             logged = torch.stack([_tensor(model.predict_logged_item()) for model in models])
-            self._q_logged = logged[which[:, 0]]
+            self._q_logged = logged.to(self.device)[which[:, 0]]
             return
         every_row = np.arange(self.n_rounds)
         stored = torch.stack([_tensor(model.predict_rows(every_row)) for model in models])
+        stored = stored.to(self.device)
 
         def q_hat(rows: Tensor, items: Tensor | None) -> Tensor:
             if items is None:
@@ -133,18 +140,18 @@ class StackedLog:
 
         actions = self.batch.action.expand(len(of_fits), -1)
         self._q_hat = q_hat
-        self._q_logged = stored[which, torch.arange(self.n_rounds), actions]
+        self._q_logged = stored[which, torch.from_numpy(every_row).to(self.device), actions]
 
 
 def _predicted(
     models: Sequence[PredictsRows], n_actions: int, rows: Tensor, items: Tensor | None
 ) -> Tensor:
-    """Predictions of each model for its rows and items, (K, B, m), made anew."""
-    if items is None:
-        items = torch.arange(n_actions)[None]
-    triples = zip(models, rows.numpy(), items.expand(len(rows), -1).numpy(), strict=True)
+    """Predictions of each model for its rows and items, (K, B, m), made anew on the processor."""
+    numbers = np.arange(n_actions)[None] if items is None else items.numpy(force=True)
+    numbers = np.broadcast_to(numbers, (len(rows), numbers.shape[1]))
+    triples = zip(models, rows.numpy(force=True), numbers, strict=True)
     found = [_tensor(model.predict_rows(of_model, its)) for model, of_model, its in triples]
-    return found[0][None] if len(found) == 1 else torch.stack(found)
+    return (found[0][None] if len(found) == 1 else torch.stack(found)).to(rows.device)
 
 
 def _table(name: str, columns: Sequence[np.ndarray]) -> Tensor:

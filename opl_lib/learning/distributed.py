@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from ..checks import plain_arithmetic
+from ..devices import find_device
 from ..logs.feedback import BanditFeedback, check_feedback
 from .fit import Callback, check_callback
 from .group import Group
@@ -63,8 +64,10 @@ def fit_distributed(
 
     Notes
     -----
-    Processes that `torch.distributed` has not connected yet are connected by gloo, which needs no
-    GPU; connect them before the call to choose another backend. Layers that draw, such as dropout,
+    Processes that `torch.distributed` has not connected yet are connected by gloo, or by nccl where
+    the learner's `device` is a GPU, of which ``"cuda"`` gives each process its own, by torchrun's
+    ``LOCAL_RANK``. That was not run yet: no machine with two GPUs was at hand. Connect them before
+    the call to choose otherwise. Layers that draw, such as dropout,
     draw the same for each part of a batch. A log with `eligible` and a `sampled` catalogue is
     sampled by each process for its own rounds: there the numbers are those of one process on
     average.
@@ -80,7 +83,7 @@ def fit_distributed(
         )
     ours = not dist.is_initialized()
     if ours:
-        _connect()
+        _connect(learner.device)
     on_loss = "they begin anew, since there is no checkpoint=…"
     if checkpoint is not None:
         on_loss = f"they go on from {checkpoint}."
@@ -92,7 +95,7 @@ def fit_distributed(
     return learner
 
 
-def _connect() -> None:
+def _connect(device: str | torch.device) -> None:
     missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR") if name not in os.environ]
     if missing:
         raise RuntimeError(
@@ -101,4 +104,13 @@ def _connect() -> None:
             "one process, learner.fit(feedback) does the same."
         )
     options: dict[str, Any] = {"timeout": timedelta(seconds=_PATIENCE)}
-    torch.distributed.init_process_group("gloo", **options)
+    torch.distributed.init_process_group(_backend(device), **options)
+
+
+def _backend(device: str | torch.device) -> str:
+    """Of a device; if it is a GPU without a number, let each process of a machine take its own."""
+    if find_device(device).type != "cuda":
+        return "gloo"
+    if torch.device("cuda" if device == "auto" else device).index is None:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    return "cpu:gloo,cuda:nccl"

@@ -33,12 +33,12 @@ class Sets:
     size : tensor of shape (n_sets,)
     """
 
-    def __init__(self, contains: np.ndarray) -> None:
+    def __init__(self, contains: np.ndarray, device: torch.device | str = "cpu") -> None:
         n_sets, n_actions = contains.shape
         padded = np.zeros((n_sets, -(-n_actions // 8) * 8), dtype=bool)
         padded[:, :n_actions] = contains
-        self.words = torch.from_numpy(padded.view(np.int64))
-        self.contains = torch.from_numpy(padded)[:, :n_actions]
+        self.words = torch.from_numpy(padded.view(np.int64)).to(device)
+        self.contains = self.words.view(torch.bool)[:, :n_actions]
         self.size = self.contains.sum(dim=1)
 
     @cached_property
@@ -67,7 +67,7 @@ class EligibleItems(NamedTuple):
     number: Tensor
 
     @classmethod
-    def of(cls, logs: Sequence[BanditFeedback]) -> Self | None:
+    def of(cls, logs: Sequence[BanditFeedback], device: torch.device | str = "cpu") -> Self | None:
         """Those of some logs, of which all or none `restricts` what could be shown."""
         found = [log.eligible for log in logs if log.eligible is not None]
         if not restricts(logs[0]):
@@ -78,7 +78,7 @@ class EligibleItems(NamedTuple):
             found = found[:1]
         number = np.stack([start[id(each.sets)] + each.number.astype(np.int64) for each in found])
         contains = tables[0] if len(tables) == 1 else np.concatenate(tables)
-        return cls(Sets(contains), torch.from_numpy(number))
+        return cls(Sets(contains, device), torch.from_numpy(number).to(device))
 
     def mask(self) -> Tensor:
         """Whether each item could be shown, (K, B, n_actions)."""

@@ -23,7 +23,7 @@ def fingerprint(value: Any) -> str:
 
 def fingerprints(value: Any) -> dict[str, str]:
     """The settings of a learner, each by its name."""
-    settings = value.get_params() if isinstance(value, Params) else {"it": value}
+    settings = _settings(value) if isinstance(value, Params) else {"it": value}
     settings = {name: v for name, v in settings.items() if name != "progress"}
     return {"class": type(value).__name__} | {n: fingerprint(v) for n, v in settings.items()}
 
@@ -61,9 +61,14 @@ def _said(value: Any, within: tuple[int, ...]) -> list[str]:
         name = f"{value.__module__}.{value.__qualname__}"
         parts = [code and code.co_code, [cell.cell_contents for cell in cells]]
     else:
-        settings = value.get_params() if isinstance(value, Params) else vars_of(value)
+        settings = _settings(value) if isinstance(value, Params) else vars_of(value)
         parts = [[key, settings[key]] for key in sorted(settings)]
     return [name, *_said(parts, within)]
+
+
+def _settings(value: Params) -> dict[str, Any]:
+    """Without the device: a fit goes on wherever it is."""
+    return {name: v for name, v in value.get_params().items() if name != "device"}
 
 
 def vars_of(value: Any) -> dict[str, Any]:

@@ -138,6 +138,7 @@ class Fit:
             self.way,
             *(log.n_rounds, log.n_actions, log.dim_context, log.dim_action_context),
             *(s.batch_size, s.epochs, s.shuffle, self.n_sampled, s.progress),
+            self.policy.device,
             *(log.cluster_pscore is None, self.way != "logged" and restricts(log)),
             tuple((*p.shape, p.requires_grad) for p in towers.parameters()),
         )
@@ -215,8 +216,9 @@ def new_policy(
             dim_embedding=settings.dim_embedding,
             random_state=int(settings.random_state),
         )
-        return TwoTowerPolicy(towers, temperature, feedback.columns)
-    policy = TwoTowerPolicy(copy.deepcopy(settings.towers), temperature)
+        return TwoTowerPolicy(towers, temperature, feedback.columns, settings.device)
+    towers = copy.deepcopy(settings.towers)
+    policy = TwoTowerPolicy(towers, temperature, device=settings.device)
     try:
         policy.scores(feedback.context[:1], feedback.action_context[:1])
     except (RuntimeError, ValueError) as error:

@@ -42,7 +42,7 @@ class Group:
 
     def agree(self, weights: Tensor, ended: list[bool]) -> list[bool]:
         """Take weights, and who has ended, from the first process: others may round otherwise."""
-        flat = torch.cat([weights, torch.tensor(ended, dtype=weights.dtype)])
+        flat = torch.cat([weights, weights.new_tensor(ended)])
         with self._together():
             dist.broadcast(flat, src=0)
         weights.copy_(flat[: len(weights)])

@@ -51,7 +51,7 @@ def climb(vectors: Sequence[Sequence[Tensor]], n_steps: Tensor, rate: float, dec
             maximize=True,
         )
         return
-    rest = [1 - beta ** float(n_steps) for beta in _BETAS]  # in double precision
+    rest = [1 - beta ** n_steps.double() for beta in _BETAS]
     for weights, gradient, mean, square in zip(*vectors, strict=True):
         gradient = decay * weights - gradient
         mean.lerp_(gradient, 1 - _BETAS[0])

@@ -14,18 +14,23 @@ from ..checks import plain_arithmetic
 from ..progress import progress_bar
 from .batches import StackedLog
 from .checkpoints import Engine
+from .draws import Draws
 from .fit import Fit, what_failed
 from .group import check_is_mean
+from .inputs import Setup, StepInput
 from .optimizer import FlatAdam
 from .places import Place, restore, state_of
 from .sampling import Head, find_head, sampled
 from .stacks import AutogradStack, stack_models
-from .steps import Setup, StepInput, exact, logged_only, streamed
+from .steps import exact, logged_only, streamed
 from .surroundings import OwnDraws, own_modes, tiny_is_zero
 
 # A stack encodes up to this many rows a step: beyond, its numbers leave the processor's cache.
 _MAX_STACK_ROWS = 4096
 _MAX_STACK = 64
+# A small step on a GPU costs its launches, whatever the number of models.
+_MAX_STACK_ROWS_ON_GPU = 2**20
+_MAX_STACK_ON_GPU = 1024
 # The head of a sampled softmax is found from this many contexts.
 _HEAD_CONTEXTS = 64
 _STEPS = {"logged": logged_only, "exact": exact, "streamed": streamed}
@@ -44,10 +49,17 @@ def train(fits: Sequence[Fit], engine: Engine | None = None, name: str = "fit") 
     for alike in kinds.values():
         # Neighbours with one learning rate and weight decay share an update.
         alike.sort(key=lambda fit: (fit.settled.learning_rate, fit.settled.weight_decay))
-        size = min(max(_MAX_STACK_ROWS // alike[0].rows_encoded, 1), _MAX_STACK)
+        size = _stack_size(alike[0])
         for start in range(0, len(alike), size):
             _Run(alike[start : start + size], engine, f"{name} {number}").train()
             number += 1
+
+
+def _stack_size(fit: Fit) -> int:
+    most_rows, most = _MAX_STACK_ROWS, _MAX_STACK
+    if fit.policy.device.type != "cpu":
+        most_rows, most = _MAX_STACK_ROWS_ON_GPU, _MAX_STACK_ON_GPU
+    return min(max(most_rows // fit.rows_encoded, 1), most)
 
 
 class _Run:
@@ -57,27 +69,31 @@ class _Run:
     def __init__(self, fits: Sequence[Fit], engine: Engine, name: str) -> None:
         self.engine, self.name = engine, name
         self.fits, self.settings, self.way = fits, fits[0].settled, fits[0].way
+        device = fits[0].policy.device
         q_hats = [fit.q_hat for fit in fits if fit.q_hat is not None]
         logs = [fit.feedback for fit in fits]
         self.log = fits[0].own_log() or StackedLog(
-            logs, q_hats or None, logged_only=self.way == "logged"
+            logs, q_hats or None, self.way == "logged", device
         )
         self.stack = stack_models([fit.policy.towers for fit in fits])
         of_fits = [fit.settled for fit in fits]
         rates, decays = [s.learning_rate for s in of_fits], [s.weight_decay for s in of_fits]
         self.optimizer = FlatAdam(self.stack.flat, rates, decays)
         temperature = torch.tensor([[[s.temperature]] for s in of_fits], dtype=torch.float32)
+        offsets = torch.tensor([[fit.link.offset if fit.link else 0.0] for fit in fits])
         self.units = [fit.unit for fit in fits]
-        offsets = [[fit.link.offset if fit.link else 0.0] for fit in fits]
         self.setup = Setup(
-            *(self.stack, fits[0].objective, self.log.action_context, temperature),
-            torch.tensor(offsets, dtype=torch.float32),
+            *(self.stack, fits[0].objective, self.log.action_context, temperature.to(device)),
+            offsets.float().to(device),
         )
-        self.orders, self.draws, self.looks = (
+        self.orders, draws, self.looks = (
             [torch.Generator().manual_seed(s.random_state + k) for s in of_fits] for k in (0, 1, 2)
         )
+        self.draws = Draws(draws, device)
+        if self.way == "sampled" and self.log.sets is not None:
+            _ = self.log.sets.lists  # made here, since a GPU is waited for
         draw = isinstance(self.stack, AutogradStack)  # perhaps, as dropout does
-        self.own_draws = OwnDraws(self.settings.random_state) if draw else None
+        self.own_draws = OwnDraws(self.settings.random_state, device) if draw else None
         self.head: Head | None = None
         self.place = Place(1, self.stack.flat.weights.clone(), [], [])
         self.at_start = self.orders_now()  # of the epoch
@@ -125,20 +141,24 @@ class _Run:
             self.settings.batch_size, orders, epoch, len(values), self.engine.processes
         )
         for step in batches:
-            value = take_step(self.setup, step)
-            if self.engine.group is not None:
-                value = self.engine.group.add(self.stack.flat.gradient, value, step.share)
-            values.append(value)
-            self._divide_by_unit()
+            values.append(self.update(take_step, step))
             sizes.append(step.n_batch)
-            self.optimizer.step()
             update()
             self._keep()
         self.stack.train(False)
-        of_batches = torch.stack(values)
+        of_batches = torch.stack(values).cpu()  # a GPU has been waited for here, and not before
         self._keep_what_is_finite(epoch, before, of_batches)
         share = torch.tensor(sizes, dtype=torch.float32) / self.log.n_rounds
         return [float(of_batches[:, number] @ share) for number in range(len(self.fits))]
+
+    def update(self, take_step: Callable[[Setup, StepInput], Tensor], step: StepInput) -> Tensor:
+        """Take one step with all models; return their objectives, which stay on the device."""
+        value = take_step(self.setup, step)
+        if self.engine.group is not None:
+            value = self.engine.group.add(self.stack.flat.gradient, value, step.share)
+        self._divide_by_unit()
+        self.optimizer.step()
+        return value
 
     def orders_now(self) -> list[Tensor]:
         """What the generators of the orders would go on from."""
@@ -183,18 +203,19 @@ class _Run:
             contexts, eligible = self.log.look(self.looks, _HEAD_CONTEXTS)
             self.head = find_head(self.setup, contexts, n_sampled // 2, eligible)
         n_tail = n_sampled if self.head is None else n_sampled - n_sampled // 2
-        return partial(sampled, n_sampled=n_tail, generators=self.draws, head=self.head)
+        return partial(sampled, n_sampled=n_tail, draws=self.draws, head=self.head)
 
     def _keep_what_is_finite(self, epoch: int, before: Tensor, values: Tensor) -> None:
         """Give fits that stopped being finite, or had ended, the weights from before the epoch."""
         flat = self.stack.flat
+        weights_are = flat.are_finite().tolist()
         for number, fit in enumerate(self.fits):
-            own, old = (flat.of_models(v, number, number + 1) for v in (flat.weights, before))
             of_fit = values[:, number]
-            finite = of_fit.isfinite().all() and all(part.isfinite().all() for part in own)
+            finite = of_fit.isfinite().all() and weights_are[number]
             if not finite and not fit.ended:
                 fit.error, fit.ended = what_failed(fit.objective, of_fit, epoch), True
             if fit.ended:
+                own, old = (flat.of_models(v, number, number + 1) for v in (flat.weights, before))
                 for part, good in zip(own, old, strict=True):
                     part.copy_(good)
 

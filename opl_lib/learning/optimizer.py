@@ -50,6 +50,12 @@ class FlatWeights:
             self._spans.append((start, size))
             start = here.stop
 
+    def are_finite(self) -> Tensor:
+        """Whether all weights of each model are, (K,)."""
+        parts = [weights for weights, gradient in self.arrays if gradient is not None]
+        finite = [weights.isfinite().reshape(len(weights), -1).all(dim=1) for weights in parts]
+        return torch.stack(finite).all(dim=0)
+
     def of_models(self, vector: Tensor, first: int, last: int) -> list[Tensor]:
         """The parts of a vector, laid out as `weights`, that belong to models first … last - 1."""
         return [vector[start + first * n : start + last * n] for start, n in self._spans]
@@ -69,7 +75,7 @@ class FlatAdam:
     def __init__(
         self, flat: FlatWeights, learning_rate: Sequence[float], weight_decay: Sequence[float]
     ) -> None:
-        self._n_steps = torch.zeros((), dtype=torch.float32)
+        self._n_steps = flat.weights.new_zeros((), dtype=torch.float32)
         self._moments = [torch.zeros_like(flat.weights) for _ in "12"]
         vectors = [flat.weights, flat.gradient, *self._moments]
         self._groups = []

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .sampling import Head
+
 
 class Place(NamedTuple):
     """How far a run has come.
@@ -28,17 +30,18 @@ class Place(NamedTuple):
 
 
 def state_of(run: Any) -> dict[str, Any]:
-    """All that a run needs to go on from here, in objects that nothing changes."""
+    """All that a run needs to go on from here, on any device, in objects that nothing changes."""
     epoch, before, values, sizes = run.place
     moments, n_steps = run.optimizer.state
+    values = list(torch.stack(values).cpu()) if values else []
     return {
-        "place": (epoch, before.clone(), list(values), list(sizes)),
+        "place": (epoch, _kept(before), values, list(sizes)),
         "orders": list(run.at_start),
-        "generators": [g.get_state() for g in (*run.draws, *run.looks)],
+        "generators": [*run.draws.state(), *(g.get_state() for g in run.looks)],
         "own_draws": None if run.own_draws is None else run.own_draws.state(),
-        "head": run.head,
-        "weights": run.stack.flat.weights.clone(),
-        "optimizer": ([each.clone() for each in moments], n_steps.clone()),
+        "head": run.head and Head(*map(_kept, run.head)),
+        "weights": _kept(run.stack.flat.weights),
+        "optimizer": ([_kept(each) for each in moments], _kept(n_steps)),
         "fits": [_of_fit(fit) for fit in run.fits],
     }
 
@@ -46,10 +49,15 @@ def state_of(run: Any) -> dict[str, Any]:
 def restore(run: Any, state: dict[str, Any]) -> None:
     """Put a run where another one was."""
     epoch, before, values, sizes = state["place"]
-    run.place = Place(epoch, before.clone(), list(values), list(sizes))
-    run.at_start, run.head = state["orders"], state["head"]
-    generators = (*run.orders, *run.draws, *run.looks)
-    for generator, its in zip(generators, (*state["orders"], *state["generators"]), strict=True):
+    device = run.stack.flat.weights.device
+    values = [value.to(device) for value in values]
+    run.place = Place(epoch, before.to(device, copy=True), values, list(sizes))
+    run.at_start, head = state["orders"], state["head"]
+    run.head = head and Head(*(part.to(device) for part in head))
+    n_fits = len(run.orders)
+    run.draws.go_on(state["generators"][:n_fits])
+    of_others = (*state["orders"], *state["generators"][n_fits:])
+    for generator, its in zip((*run.orders, *run.looks), of_others, strict=True):
         generator.set_state(its)
     if run.own_draws is not None:
         run.own_draws.go_on(state["own_draws"])
@@ -62,13 +70,17 @@ def restore(run: Any, state: dict[str, Any]) -> None:
         _restore_fit(fit, its)
 
 
+def _kept(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
+
+
 def _of_fit(fit: Any) -> dict[str, Any]:
     callback = fit.callback
     return {
         "history": {name: list(values) for name, values in fit.history.items()},
         "error": fit.error,
         "ended": fit.ended,
-        "buffers": [buffer.clone() for buffer in fit.policy.towers.buffers()],
+        "buffers": [_kept(buffer) for buffer in fit.policy.towers.buffers()],
         "callback": callback.state_dict() if hasattr(callback, "state_dict") else None,
     }
 

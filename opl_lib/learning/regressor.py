@@ -33,7 +33,7 @@ class TwoTowerRegressor(TwoTowerSettings):
         As in `OffPolicyLearner`.
     temperature : float
         Of `policy_`; the prediction does not depend on it.
-    hidden, dim_embedding, towers, shuffle, progress, random_state
+    hidden, dim_embedding, towers, shuffle, progress, random_state, device
         As in `OffPolicyLearner`.
 
     Attributes

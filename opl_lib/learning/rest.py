@@ -134,7 +134,7 @@ class _Rest:
         """The policy of both parts, or of the first alone if the second is no clear gain."""
         gain = self.without - self.best
         if not gain.mean() > _CLEARLY * self.unseen.units.standard_error(gain):
-            return self.bilinear.near_logging(LEAN, self.temperature)
+            return self.bilinear.near_logging(LEAN, self.temperature).to(self.policy.device)
         self._show(self.best_weights)
         return self.policy
 
@@ -149,27 +149,31 @@ class _Rest:
         unit = (self.link.scale or 1.0) * self.unit
         spread = self.bilinear.spread_ or unit
         linear = self.bilinear.towers(spread / unit, LEAN)
-        own = self.fit.policy.towers
+        own = copy.deepcopy(self.fit.policy.towers).cpu()
         of_items = linear.action_tower
         known = of_items if isinstance(of_items, KnownItems) else None
         of_items = of_items if known is None else known.tower
-        self.shown = {
-            name: copy.deepcopy(getattr(own, name)) for name in ("context_tower", "action_tower")
-        }
-        beside: nn.Module = SideBySide([*of_items.children(), self.shown["action_tower"]])
+        beside: nn.Module = SideBySide([*of_items.children(), own.action_tower])
         if known is not None:
             beside = KnownItems(beside, known.known, known.own)
-        of_contexts = [*linear.context_tower.children(), self.shown["context_tower"]]
+        of_contexts = [*linear.context_tower.children(), own.context_tower]
         towers = TwoTower(SideBySide(of_contexts), beside)
         settings, alone = linear.mlp_settings, own.mlp_settings
         if settings is not None and alone is not None and "dim_linear" not in alone:
             towers.mlp_settings = {**alone, "dim_linear": settings["dim_embedding"]}
             if known is not None:
                 towers.mlp_settings["n_known"] = settings["n_known"]
-        return TwoTowerPolicy(towers, self.temperature * spread / unit, self.fit.policy.columns)
+        columns, device = self.fit.policy.columns, self.fit.policy.device
+        policy = TwoTowerPolicy(towers, self.temperature * spread / unit, columns, device)
+        of_items = policy.towers.action_tower
+        of_items = of_items.tower if isinstance(of_items, KnownItems) else of_items
+        of_both = {"context_tower": policy.towers.context_tower, "action_tower": of_items}
+        self.shown = {name: both[-1] for name, both in of_both.items()}  # type: ignore[index]
+        return policy
 
     def _weights(self) -> dict[str, Tensor]:
-        return {name: w.detach().clone() for name, w in self.fit.policy.towers.state_dict().items()}
+        weights = self.fit.policy.towers.state_dict()
+        return {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
 
     def _show(self, weights: Mapping[str, Tensor]) -> None:
         """Give the policy of both parts these weights of the towers."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..objectives.batch import NEVER
+from .draws import Draws
 from .eligible import EligibleItems
-from .steps import Setup, StepInput
+from .inputs import Setup, StepInput
 
 
 class Head(NamedTuple):
@@ -78,7 +78,7 @@ def sampled(
     setup: Setup,
     step: StepInput,
     n_sampled: int,
-    generators: Sequence[torch.Generator],
+    draws: Draws,
     head: Head | None = None,
 ) -> Tensor:
     """One step over the logged items, the head, and one uniform sample of the others.
@@ -96,17 +96,15 @@ def sampled(
     step : StepInput
     n_sampled : int
         Size of the sample.
-    generators : sequence of K torch.Generator
-        Each model's own draws.
+    draws : Draws
+        Of each model its own.
     head : Head, optional
     """
     stack, action = setup.stack, step.batch.action
     if step.eligible is None:
-        sample = _of_all(setup.n_actions, action, n_sampled, generators, head, step.context.dtype)
+        sample = _of_all(setup.n_actions, action, n_sampled, draws, head, step.context.dtype)
     else:
-        sample = _of_eligible(
-            step.eligible, action, n_sampled, generators, head, step.context.dtype
-        )
+        sample = _of_eligible(step.eligible, action, n_sampled, draws, head, step.context.dtype)
     items = sample.items
     stack.zero_grad()
     u, pull_u = stack.context_tower.encode(step.context)
@@ -133,31 +131,28 @@ def _of_all(
     n_actions: int,
     action: Tensor,
     n_sampled: int,
-    generators: Sequence[torch.Generator],
+    draws: Draws,
     head: Head | None,
     dtype: torch.dtype,
 ) -> Sample:
     """A uniform sample of the items outside the head."""
     n_others = n_actions if head is None else head.others.shape[1]
-    draws = torch.stack([torch.randint(n_others, (n_sampled,), generator=g) for g in generators])
-    if head is None:
-        items, log_stands_for = draws, torch.zeros(1, 1, n_sampled, dtype=dtype)
-        n_left: int | Tensor = n_others - 1
-    else:
-        items = torch.cat([head.items, head.others.gather(-1, draws)], dim=-1)
-        log_stands_for = torch.zeros(1, 1, items.shape[1], dtype=dtype)
+    items = draws.integers(n_others, n_sampled)
+    n_left: int | Tensor = n_others - 1
+    if head is not None:
+        items = torch.cat([head.items, head.others.gather(-1, items)], dim=-1)
         n_left = n_others - (~head.is_head.gather(-1, action))[..., None].to(dtype)
-    in_tail = torch.arange(items.shape[1]) >= items.shape[1] - n_sampled
+    in_tail = torch.arange(items.shape[1], device=items.device) >= items.shape[1] - n_sampled
     hit = items[:, None, :] == action[..., None]
     n_used = n_sampled - (hit & in_tail).sum(dim=-1, keepdim=True).to(dtype)
-    return Sample(items, torch.where(in_tail, (n_left / n_used).log(), log_stands_for), hit)
+    return Sample(items, torch.where(in_tail, (n_left / n_used).log(), 0), hit)
 
 
 def _of_eligible(
     eligible: EligibleItems,
     action: Tensor,
     n_sampled: int,
-    generators: Sequence[torch.Generator],
+    draws: Draws,
     head: Head | None,
     dtype: torch.dtype,
 ) -> Sample:
@@ -168,36 +163,35 @@ def _of_eligible(
     heuristic (Veach and Guibas, SIGGRAPH 1995). In each round the weights are then scaled to the
     number of items that they stand for, so that equal sets give the numbers of a uniform sample.
     """
-    draws = torch.stack(
-        [_draw(eligible, k, n_sampled, generator) for k, generator in enumerate(generators)]
-    )
-    in_set, of_round = eligible.hold(draws), eligible.size[..., None].to(dtype)
+    uniform = draws.uniform(1 + n_sampled)
+    drawn = torch.stack([_drawn(eligible, k, each) for k, each in enumerate(uniform)])
+    in_set, of_round = eligible.hold(drawn), eligible.size[..., None].to(dtype)
     log_weight = -(in_set / of_round).mean(dim=1, keepdim=True).log()
-    used, n_left = in_set & (draws[:, None, :] != action[..., None]), of_round - 1
+    used, n_left = in_set & (drawn[:, None, :] != action[..., None]), of_round - 1
     if head is not None:
         in_head = eligible.hold(head.items)
         logged_in_head = head.is_head.gather(-1, action)[..., None]
         n_left = of_round - in_head.sum(dim=-1, keepdim=True) - (~logged_in_head).to(dtype)
-        used &= ~head.is_head.gather(-1, draws)[:, None, :]
+        used &= ~head.is_head.gather(-1, drawn)[:, None, :]
     total = torch.where(used, log_weight.exp(), 0).sum(dim=-1, keepdim=True)
     log_stands_for = log_weight + (n_left / total).log()
     if head is None:
-        return Sample(draws, log_stands_for, ~used)
+        return Sample(drawn, log_stands_for, ~used)
     head_used = in_head & (head.items[:, None, :] != action[..., None])
     return Sample(
-        torch.cat([head.items, draws], dim=-1),
+        torch.cat([head.items, drawn], dim=-1),
         torch.cat([torch.zeros_like(head_used, dtype=dtype), log_stands_for], dim=-1),
         ~torch.cat([head_used, used], dim=-1),
     )
 
 
-def _draw(
-    eligible: EligibleItems, model: int, n_sampled: int, generator: torch.Generator
-) -> Tensor:
+def _drawn(eligible: EligibleItems, model: int, uniform: Tensor) -> Tensor:
     """Items, each of the set of a round; rounds have an equal share of the draws, or one more."""
     number, (items, starts) = eligible.number[model], eligible.sets.lists
-    uniform = torch.rand(1 + n_sampled, generator=generator, dtype=torch.float64)
-    place = (torch.arange(n_sampled) + uniform[0]) * (len(number) / n_sampled)
+    n_sampled = len(uniform) - 1
+    numbers = torch.arange(n_sampled, device=uniform.device)
+    place = (numbers + uniform[0]) * (len(number) / n_sampled)
     of_draw = number[place.long().clamp_(max=len(number) - 1)]
-    rank = (uniform[1:] * eligible.sets.size[of_draw]).long()
+    size = eligible.sets.size[of_draw]
+    rank = torch.minimum((uniform[1:] * size).long(), size - 1)  # single precision may reach 1
     return items[starts[of_draw] + rank].long()

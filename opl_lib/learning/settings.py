@@ -8,8 +8,10 @@ from dataclasses import KW_ONLY, dataclass, fields
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 
 from ..checks import MIN_TEMPERATURE, check_flag, check_number, check_seed
+from ..devices import find_device
 from ..objectives import Objective, Regression, get_objective
 from ..policies.towers import TwoTower, check_towers
 from .params import Params
@@ -38,6 +40,7 @@ class TwoTowerSettings(Params):
     shuffle: bool = True
     progress: bool | None = None
     random_state: int = 0
+    device: str | torch.device = "cpu"
 
     def __post_init__(self) -> None:
         self.check()
@@ -66,6 +69,7 @@ class TwoTowerSettings(Params):
             check_flag("progress", self.progress)
         if self.towers is not None:
             check_towers(self.towers)
+        find_device(self.device)
 
     def _check_temperature(self, is_regression: bool) -> None:
         check_number("temperature", self.temperature, least=0)

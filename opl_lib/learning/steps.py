@@ -21,15 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from ..objectives import Batch, Objective, Regression
 from ..objectives.batch import NEVER
-from .eligible import EligibleItems
-from .stacks import Stack
+from .inputs import Setup, StepInput
 
 # A round's scores of more items than this cost more than encoding its own item once more.
 _FEW_ITEMS = 256
@@ -40,105 +38,6 @@ _NEXT_TO_NOTHING = -80.0
 def encodes_by_round(n_actions: int, batch_size: int) -> bool:
     """Whether `logged_only` encodes an item a round, rather than all items once."""
     return n_actions > min(batch_size, _FEW_ITEMS)
-
-
-class Setup(NamedTuple):
-    """What stays the same over the steps of K fits.
-
-    Attributes
-    ----------
-    stack : MLPStack or AutogradStack
-    objective : Objective or Regression
-    action_context : tensor of shape (K or 1, n_actions, dim_action_context)
-        One table of items a model, or one for all.
-    temperature : tensor of shape (K, 1, 1)
-    offset : tensor of shape (K, 1), or 0
-        Added to the scores that a regression sees.
-    """
-
-    stack: Stack
-    objective: Objective | Regression
-    action_context: Tensor
-    temperature: Tensor
-    offset: Tensor | float = 0.0
-
-    @property
-    def n_actions(self) -> int:
-        return self.action_context.shape[1]
-
-    def all_items(self) -> Tensor:
-        """Features of all items, once a model: (K, n_actions, dim_action_context)."""
-        return self.action_context.expand(self.stack.n_models, -1, -1)
-
-    def items(self, numbers: Tensor) -> Tensor:
-        """Features of items (K, m) -> (K, m, dim_action_context)."""
-        return gather_rows(self.action_context, numbers)
-
-    def evaluate(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Call the objective, which need not know of the leading axis if K is 1."""
-        if len(logits) > 1 or self.objective.batched:
-            value, gradient = self.objective.ask(logits, batch)
-        else:
-            columns = [None if column is None else column[0] for column in batch]
-            found = self.objective.ask(logits[0], Batch(*columns))  # type: ignore[arg-type]
-            value, gradient = (part[None] for part in found)
-        if value.shape != logits.shape[:1] or gradient.shape != logits.shape:
-            raise ValueError(
-                f"objective {self.objective.name!r} must return a scalar, such as a mean over the "
-                "rounds, and a gradient, if any, of the shape of the logits, "
-                f"{tuple(logits.shape[1:])}; got {tuple(value.shape[1:])} and "
-                f"{tuple(gradient.shape[1:])}."
-            )
-        return value.detach(), gradient.detach()
-
-
-class StepInput(NamedTuple):
-    """What a step sees: B rounds for each of K models.
-
-    Attributes
-    ----------
-    context : tensor of shape (K, B, dim_context)
-    batch : Batch
-        Columns of shape (K, B), without q̂.
-    q_hat : callable, optional
-        Item numbers of shape (K or 1, m), or None for all items, to q̂ of the batch's rounds for
-        them, shape (K, B, m).
-    q_logged : tensor of shape (K, B), optional
-        q̂ of each round for its own logged item.
-    eligible : EligibleItems, optional
-        The items that could be shown in each round; all if not given.
-    n_batch : int
-        Rounds of the batch, of which these are all, or the part of one process.
-    share : float
-        Of this part in the sum of all.
-    """
-
-    context: Tensor
-    batch: Batch
-    q_hat: Callable[[Tensor | None], Tensor] | None = None
-    q_logged: Tensor | None = None
-    eligible: EligibleItems | None = None
-    n_batch: int = 0
-    share: float = 1.0
-
-
-def part_of(n: int, processes: tuple[int, int]) -> tuple[slice, float]:
-    """The rows of n that a process takes, and their share in the sum of all processes.
-
-    Of fewer rows than processes, each takes all.
-    """
-    rank, size = processes
-    if n < size:
-        return slice(0, n), 1 / size
-    start, stop = n * rank // size, n * (rank + 1) // size
-    return slice(start, stop), (stop - start) / n
-
-
-def gather_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """Rows (K, m) of one table each, or of one for all: (K or 1, n, …) -> (K, m, …)."""
-    if len(table) == 1:
-        return table[0][rows]
-    return table[torch.arange(len(table))[:, None], rows]
 
 
 def logged_only(setup: Setup, step: StepInput) -> Tensor:
@@ -188,10 +87,10 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
     stack.zero_grad()
     u, pull_u = stack.context_tower.encode(step.context)
     query = u / setup.temperature
-    tiles = torch.arange(setup.n_actions).split(tile)
+    ends = [*range(0, setup.n_actions, tile), setup.n_actions]
+    tiles = [slice(*pair) for pair in pairwise(ends)]
 
-    def score(items: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        here = slice(int(items[0]), int(items[-1]) + 1)
+    def score(here: slice) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         features = setup.action_context[:, here].expand(stack.n_models, -1, -1)
         start = None if step.eligible is None else step.eligible.logits(query.dtype, here)
         return stack.action_tower.score(query, features, start)
@@ -201,15 +100,16 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
     # First pass: the logit of the logged item, that of "the rest", and the rest's mean q̂.
     z_logged = query.new_zeros(query.shape[:2])
     rest, q_rest = torch.full_like(z_logged, -math.inf), torch.zeros_like(z_logged)
-    for items in tiles:
-        z = score(items)[0]
-        here = _logged_in(items, batch.action)
-        z_logged[here[:2]] = z[here]
-        z[here] = left_out
+    for here in tiles:
+        z = score(here)[0]
+        column, is_here = _logged_in(here, batch.action)
+        of_logged = z.gather(-1, column)
+        z_logged = torch.where(is_here, of_logged, z_logged[..., None])[..., 0]
+        z.scatter_(-1, column, torch.where(is_here, left_out, of_logged))
         in_tile = _log_sum_exp(z) if hides else z.logsumexp(dim=-1)
         rest = torch.logaddexp(rest, in_tile)
         if q_hat is not None:
-            mean = (torch.softmax(z, dim=-1).nan_to_num() * q_hat(items[None])).sum(dim=-1)
+            mean = (torch.softmax(z, dim=-1).nan_to_num() * q_hat(_numbers(here, z))).sum(dim=-1)
             q_rest += (in_tile - rest).exp().nan_to_num() * (mean - q_rest)
     collapsed = batch._replace(action=torch.zeros_like(batch.action))
     if step.q_logged is not None:
@@ -224,17 +124,18 @@ def streamed(setup: Setup, step: StepInput, tile: int = 4096) -> Tensor:
 
     # Second pass: spread the gradient of the rest over its items.
     gradient_u = torch.zeros_like(u)
-    for items in tiles:
-        z, pull_z = score(items)
+    for here in tiles:
+        z, pull_z = score(here)
         share = z.sub_(rest[..., None])
         share = share.clamp_(min=_NEXT_TO_NOTHING).exp_() if hides else share.exp_()
         if q_hat is not None:
-            tilt = pi_rest * (q_hat(items[None]) - q_rest[..., None]) / n_rounds
+            tilt = pi_rest * (q_hat(_numbers(here, z)) - q_rest[..., None]) / n_rounds
             gradient_z = share * (gradient[..., 1:] + tilt)
         else:
             gradient_z = share.mul_(gradient[..., 1:])
-        here = _logged_in(items, batch.action)
-        gradient_z[here] = gradient[here[0], here[1], 0]
+        column, is_here = _logged_in(here, batch.action)
+        of_logged = torch.where(is_here, gradient[..., :1], gradient_z.gather(-1, column))
+        gradient_z.scatter_(-1, column, of_logged)
         gradient_u += pull_z(gradient_z)
     pull_u(gradient_u / setup.temperature)
     return value
@@ -247,7 +148,13 @@ def _log_sum_exp(z: Tensor) -> Tensor:
     return top[..., 0] + total.log()
 
 
-def _logged_in(items: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Models and rows whose logged item is in a tile of consecutive items, and its columns."""
-    models, rows = ((action >= items[0]) & (action <= items[-1])).nonzero(as_tuple=True)
-    return models, rows, action[models, rows] - items[0]
+def _logged_in(items: slice, action: Tensor) -> tuple[Tensor, Tensor]:
+    """The column of each logged item in a tile of items, (K, B, 1), and whether it is in it."""
+    column = action[..., None] - items.start
+    is_here = (column >= 0) & (action[..., None] < items.stop)
+    return column.clamp_(0, items.stop - items.start - 1), is_here
+
+
+def _numbers(items: slice, of_device: Tensor) -> Tensor:
+    """The numbers of the items of a tile, (1, m)."""
+    return torch.arange(items.start, items.stop, device=of_device.device)[None]

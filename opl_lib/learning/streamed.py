@@ -20,9 +20,9 @@ from ..objectives.regressions import Link, link_of_moments
 from ..protocols import RewardModel
 from .eligible import EligibleItems, Sets, restricts
 from .fit import Fit
+from .inputs import StepInput, part_of
 from .moments import reward_moments
 from .reward_models import FittedRewardModel
-from .steps import StepInput, part_of
 
 # Rounds that are read in one piece, at least, and blocks whose rounds are mixed.
 _BLOCK = 4096
@@ -117,12 +117,13 @@ class StreamedLog:
         self.fit, self.log, self.n_actions = fit, fit.feedback, fit.feedback.n_actions
         starts, ends = fit.ends_of(fit.blocks)
         self.n_rounds = int((ends - starts).sum())
+        self.device = fit.policy.device
         items = single_precision("action_context", self.log.action_context)
-        self.action_context = torch.from_numpy(items)[None]
+        self.action_context = torch.from_numpy(items).to(self.device)[None]
         self.sets: Sets | None = None
         if fit.way != "logged" and restricts(self.log):
             assert self.log.eligible is not None
-            self.sets = Sets(self.log.eligible.sets)
+            self.sets = Sets(self.log.eligible.sets, self.device)
 
     def batches(
         self,
@@ -161,8 +162,8 @@ class StreamedLog:
         eligible = None
         if self.sets is not None:
             number = self.log.read("eligible", start, stop).astype(np.int64)
-            eligible = EligibleItems(self.sets, torch.from_numpy(number)[None])
-        return torch.from_numpy(context)[None], eligible
+            eligible = EligibleItems(self.sets, torch.from_numpy(number).to(self.device)[None])
+        return torch.from_numpy(context).to(self.device)[None], eligible
 
     def _of_group(
         self,
@@ -179,25 +180,31 @@ class StreamedLog:
 
         columns = {name: read(name) for name in _COLUMNS if getattr(self.log, name) is not None}
         raw = read("context")
-        context = torch.from_numpy(single_precision("context", raw))
-        batch = {name: _tensor(name, c, self.fit.link) for name, c in columns.items()}
+        context = torch.from_numpy(single_precision("context", raw)).to(self.device)
+        link, device = self.fit.link, self.device
+        batch = {name: _tensor(name, c, link).to(device) for name, c in columns.items()}
         eligible = None
         if self.sets is not None:
-            number = torch.from_numpy(read("eligible").astype(np.int64))
+            number = torch.from_numpy(read("eligible").astype(np.int64)).to(device)
             eligible = EligibleItems(self.sets, number[None])
         predict = None
         if self.fit.q_model is not None:
             predict = row_predictor(self.fit.q_model, raw, self.log.action_context)
+        order, start = torch.from_numpy(np.concatenate(batches)).to(device), 0
         for rows in batches:
             part, share = part_of(len(rows), processes)
             own = rows[part]
-            here = torch.from_numpy(own)
-            q_hat = None if predict is None else partial(_predicted, predict, own, self.log)
+            here = order[start + part.start : start + part.stop]
+            start += len(rows)
+            q_hat = q_logged = None
+            if predict is not None:
+                q_hat = partial(_predicted, predict, own, self.log, device)
+                q_logged = _logged(predict, own, columns["action"][own]).to(device)
             yield StepInput(
                 context[here][None],
                 Batch(**{name: column[here][None] for name, column in batch.items()}),
                 q_hat,
-                None if predict is None else _logged(predict, own, columns["action"][own]),
+                q_logged,
                 None if eligible is None else eligible._replace(number=number[here][None]),
                 len(rows),
                 share,
@@ -212,11 +219,13 @@ def _tensor(name: str, column: np.ndarray, link: Link | None) -> Tensor:
     return torch.from_numpy(single_precision(name, column))
 
 
-def _predicted(predict: Any, rows: np.ndarray, log: LogOnDisk, items: Tensor | None) -> Tensor:
+def _predicted(
+    predict: Any, rows: np.ndarray, log: LogOnDisk, device: torch.device, items: Tensor | None
+) -> Tensor:
     """Predictions of some rounds for some items, (1, B, m)."""
-    numbers = np.arange(log.n_actions) if items is None else items[0].numpy()
+    numbers = np.arange(log.n_actions) if items is None else items[0].numpy(force=True)
     found = single_precision("what the reward model returned", predict(rows, numbers))
-    return torch.from_numpy(found)[None]
+    return torch.from_numpy(found).to(device)[None]
 
 
 def _logged(predict: Any, rows: np.ndarray, action: np.ndarray) -> Tensor:

@@ -107,7 +107,8 @@ def _baseline_ips(logits: Tensor, batch: Batch, baseline: float | str) -> Tensor
 def _computed_baseline(baseline: str, pi_logged: Tensor, weight: Tensor, reward: Tensor) -> Tensor:
     """Shape (1,): a mean of the rewards, weighted as `baseline_ips` says."""
     if baseline == "gradient":
-        share, enough = (weight * (1 - pi_logged)).square(), torch.zeros(())
+        share = (weight * (1 - pi_logged)).square()
+        enough: Tensor | float = 0.0
     else:
         share = weight * (weight - weight.mean(dim=-1, keepdim=True))
         enough = 1e-4 * weight.square().sum(dim=-1, keepdim=True)  # weights within about 1 %

@@ -137,36 +137,36 @@ def _clustered(function: Callable, cluster: Sequence[int], needs: tuple[str, ...
 
 
 def _mips(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    return climb(logits, _over_cluster(logits, batch, batch.reward, _tensor(cluster)))
+    return climb(logits, _over_cluster(logits, batch, batch.reward, cluster))
 
 
 def _offcem(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     q_hat, residual = predictions(batch)
-    correction = _over_cluster(logits, batch, residual, _tensor(cluster))
+    correction = _over_cluster(logits, batch, residual, cluster)
     return climb(logits, q_hat + correction)
 
 
 def _potec(logits: Tensor, batch: Batch, cluster: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     q_hat, residual = predictions(batch)
-    number = _tensor(cluster)
-    place = number.expand_as(q_hat)
+    place = _tensor(cluster, logits.device).expand_as(q_hat)
     servable = q_hat if batch.eligible is None else among_eligible(q_hat, batch.eligible)
     best = q_hat.new_zeros(*q_hat.shape[:-1], max(cluster) + 1)
     best = best.scatter_reduce(-1, place, servable, "amax", include_self=False)
-    correction = _over_cluster(logits, batch, residual, number)
+    correction = _over_cluster(logits, batch, residual, cluster)
     return climb(logits, best.gather(-1, place) + correction)
 
 
 @lru_cache(maxsize=64)
-def _tensor(cluster: tuple[int, ...]) -> Tensor:
-    return torch.tensor(cluster, device="cpu")
+def _tensor(cluster: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(cluster, device="cpu").to(device)
 
 
-def _over_cluster(logits: Tensor, batch: Batch, reward: Tensor, cluster: Tensor) -> Tensor:
+def _over_cluster(logits: Tensor, batch: Batch, reward: Tensor, cluster: tuple[int, ...]) -> Tensor:
     """``1[c(a) = c_i] reward_i / π_0(c_i|x_i)``, shape (B, n_actions)."""
     if len(cluster) != logits.shape[-1]:
         raise ValueError(
             f"cluster has {len(cluster)} entries for {logits.shape[-1]} items; give one an item."
         )
-    same = cluster == cluster[batch.action][..., None]
+    number = _tensor(cluster, logits.device)
+    same = number == number[batch.action][..., None]
     return same * (reward / needed(batch, "cluster_pscore"))[..., None]

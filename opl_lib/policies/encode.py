@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays import feature_matrix, single_precision
+from ..devices import device_of
 from .index import ItemIndex, find_twins, plain_torch
 from .towers import SideBySide, TwoTower, check_towers, first_layer
 
@@ -46,7 +47,7 @@ def embed(towers: TwoTower, name: str, features: Any, first_row: int = 0) -> np.
         )
     with _in_use(tower), plain_torch():
         try:
-            output = tower(torch.from_numpy(features))
+            output = tower(torch.from_numpy(features).to(device_of(towers)))
         except RuntimeError:
             check_towers(towers)  # they may have been converted, or moved, since they were checked
             raise

@@ -13,6 +13,7 @@ import torch
 
 from ..arrays import feature_matrix, first, row_chunks
 from ..checks import plain_arithmetic
+from ..devices import find_device, without_autocast
 from ..logs.eligible import eligible_rows
 
 
@@ -63,11 +64,14 @@ class ItemIndex(Index):
     embeddings : array of shape (n_actions, dim_embedding)
         One row an item, for example from `TwoTowerPolicy.embed_items`. The index owns its data: it
         copies them once, and nobody can write to the copy.
+    device : str or torch.device
+        Where the products are computed, as in `OffPolicyLearner`; what is returned is in arrays.
+        An index that was pickled opens on the CPU.
 
     Raises
     ------
     ValueError
-        If `embeddings` are no finite numbers, or there are none.
+        If `embeddings` are no finite numbers, or there are none; if there is no such device.
 
     Examples
     --------
@@ -79,11 +83,11 @@ class ItemIndex(Index):
     array([[0, 2]])
     """
 
-    def __init__(self, embeddings: np.ndarray) -> None:
+    def __init__(self, embeddings: np.ndarray, device: str | torch.device = "cpu") -> None:
         self.embeddings = _floats("embeddings", embeddings)
         if len(self.embeddings) == 0:
             raise ValueError("embeddings has no rows: there is no item to search.")
-        self._tensor = torch.from_numpy(self.embeddings)
+        self._tensor = torch.from_numpy(self.embeddings).to(find_device(device))
         self.embeddings.flags.writeable = False
         self._twins, self._first = find_twins(self.embeddings)
 
@@ -132,9 +136,9 @@ def inner_products(
     """Finite scores of queries that are checked; `first_row` and `name` are for messages."""
     items = index._tensor
     with plain_torch():
-        u = torch.from_numpy(queries)
+        u = torch.from_numpy(queries).to(items.device)
         dtype = torch.promote_types(u.dtype, items.dtype)
-        scores = (u.to(dtype) @ items.to(dtype).T).numpy()
+        scores = (u.to(dtype) @ items.to(dtype).T).numpy(force=True)
     if not np.isfinite(scores).all():
         row, item = first(~np.isfinite(scores))
         raise ValueError(
@@ -201,12 +205,8 @@ def check_enough(eligible: np.ndarray, k: int, first_row: int) -> None:
 @contextmanager
 def plain_torch() -> Iterator[None]:
     """Let torch calculate in full precision and without gradients, whatever the caller's modes."""
-    with torch.inference_mode():
-        if not torch.is_autocast_enabled("cpu"):
-            yield
-            return
-        with torch.autocast("cpu", enabled=False):
-            yield
+    with torch.inference_mode(), without_autocast():
+        yield
 
 
 def find_twins(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

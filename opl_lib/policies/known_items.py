@@ -11,7 +11,8 @@ class KnownItems(nn.Module):
     """A tower of items, some of which have vectors of their own, added to their embeddings.
 
     An item is known by its features, to the last bit in single precision: wherever it stands in a
-    catalogue, and whatever else is there. Others are embedded by the tower alone.
+    catalogue, and whatever else is there. Others are embedded by the tower alone. The items are
+    looked up on the processor, wherever the tower calculates.
 
     Parameters
     ----------
@@ -33,8 +34,9 @@ class KnownItems(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         embeddings = self.tower(features)
-        number = find(self.known.numpy(), features.detach().numpy())
-        own = torch.cat([self.own, self.own.new_zeros(1, self.own.shape[1])])[number]
+        number = find(self.known.numpy(force=True), features.numpy(force=True))
+        rows = torch.from_numpy(number).to(self.own.device)
+        own = torch.cat([self.own, self.own.new_zeros(1, self.own.shape[1])])[rows]
         return embeddings + nn.functional.pad(own, (0, embeddings.shape[1] - own.shape[1]))
 
 

@@ -224,4 +224,4 @@ class _Graph:
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().numpy()
+    return tensor.numpy(force=True)

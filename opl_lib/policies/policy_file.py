@@ -64,7 +64,7 @@ def read_policy(
             raise _damaged(path, "its weights are not those of its settings")
         towers = TwoTower.mlp(**mlp, random_state=0)
     else:
-        of_file, towers = _shapes(weights), copy.deepcopy(towers)
+        of_file, towers = _shapes(weights), copy.deepcopy(towers).cpu()
         if _shapes(towers.state_dict()) != of_file:
             towers = _beside_linear(towers, weights)
         if _shapes(towers.state_dict()) != of_file:

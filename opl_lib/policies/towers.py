@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_number, check_seed
+from ..devices import device_of, is_known
 from .known_items import KnownItems
 
 
@@ -23,7 +24,7 @@ class TwoTower(nn.Module):
     ----------
     context_tower, action_tower : torch.nn.Module
         Any modules that map features of shape (n, width) to embeddings of shape (n, dim_embedding),
-        in single precision on the CPU. The widths of the two towers are free; the embeddings must
+        in single precision, on one device. The widths of the two are free; the embeddings must
         have the same size.
 
     Raises
@@ -235,7 +236,7 @@ def check_towers(towers: Any) -> None:
     for name, weights in chain(towers.named_parameters(), towers.named_buffers()):
         if isinstance(weights, nn.UninitializedParameter):
             raise ValueError(f"towers: {name} has no size yet. Call the towers on features first.")
-        if weights.device.type != "cpu":
+        if weights.device != device_of(towers) or not is_known(weights.device):
             raise ValueError(f"towers: {name} is on {weights.device}. Move it: towers.cpu().")
         if weights.dtype != torch.float32 and (weights.is_floating_point() or weights.is_complex()):
             raise ValueError(

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..checks import MIN_TEMPERATURE, check_number
+from ..devices import device_of, find_device
 from ..files import as_path
 from ..logs.columns import Columns, check_columns
 from ..logs.known_columns import context_features, items_features
@@ -36,6 +38,10 @@ class TwoTowerPolicy(ServedProducts):
     columns : Columns, optional
         How features are made of data frames, as a log knows it. Every method then takes frames of
         visitors and items as well as arrays of features, and returns ids for the items of a frame.
+    device : str or torch.device, optional
+        Where towers and products are computed, as in `OffPolicyLearner`; there the policy has a
+        copy of the towers. If not given, where these are. Arrays go in and come out in any case;
+        a file of `save`, and a pickle, open on a machine without that device.
 
     Examples
     --------
@@ -49,11 +55,16 @@ class TwoTowerPolicy(ServedProducts):
     """
 
     def __init__(
-        self, towers: TwoTower, temperature: float = 1.0, columns: Columns | None = None
+        self,
+        towers: TwoTower,
+        temperature: float = 1.0,
+        columns: Columns | None = None,
+        device: str | torch.device | None = None,
     ) -> None:
         check_towers(towers)
         check_columns(columns, tower_widths(towers))
-        self._towers, self.columns = towers, columns
+        self._towers = towers if device is None else _moved(towers, find_device(device))
+        self.columns = columns
         self.temperature = temperature
         self._encoded: tuple[Any, ItemIndex] | None = None
 
@@ -65,6 +76,32 @@ class TwoTowerPolicy(ServedProducts):
     def towers(self) -> TwoTower:
         """The towers, which are not exchanged for others: make another policy of those."""
         return self._towers
+
+    @property
+    def device(self) -> torch.device:
+        """Where the towers are, and calculate."""
+        return device_of(self.towers)
+
+    def to(self, device: str | torch.device) -> TwoTowerPolicy:
+        """The same policy on another device, with a copy of the towers if it is another."""
+        other = copy.copy(self)
+        other._towers, other._encoded = _moved(self.towers, find_device(device)), None
+        return other
+
+    def __copy__(self) -> TwoTowerPolicy:
+        return self._with(self.__dict__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TwoTowerPolicy:
+        return self._with(copy.deepcopy(self.__dict__, memo))
+
+    def _with(self, attributes: dict[str, Any]) -> TwoTowerPolicy:
+        other = type(self).__new__(type(self))
+        other.__dict__.update(attributes)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled is on the processor, which every machine has."""
+        return {**self.__dict__, "_towers": _moved(self.towers, torch.device("cpu"))}
 
     @property
     def temperature(self) -> float:
@@ -125,7 +162,12 @@ class TwoTowerPolicy(ServedProducts):
         write_policy(as_path("path", path), self.towers, self.temperature, self.columns)
 
     @classmethod
-    def load(cls, path: str | Path, towers: TwoTower | None = None) -> TwoTowerPolicy:
+    def load(
+        cls,
+        path: str | Path,
+        towers: TwoTower | None = None,
+        device: str | torch.device = "cpu",
+    ) -> TwoTowerPolicy:
         """Read a policy written by `save`.
 
         Parameters
@@ -135,6 +177,8 @@ class TwoTowerPolicy(ServedProducts):
             Towers of the same architecture; needed only if they are not those of `TwoTower.mlp`.
             It is copied, not changed. Of the learner's default these are the towers that it was
             given; the linear ones beside them are in the file.
+        device : str or torch.device
+            Where the policy is to calculate, wherever it did before.
 
         Returns
         -------
@@ -149,7 +193,8 @@ class TwoTowerPolicy(ServedProducts):
         OSError
             If the file cannot be read.
         """
-        return read_policy(as_path("path", path), towers, cls)
+        find_device(device)
+        return read_policy(as_path("path", path), towers, cls).to(device)
 
     def _embedded(
         self, context: Any, action_context: Any, first_row: int = 0
@@ -162,4 +207,12 @@ class TwoTowerPolicy(ServedProducts):
         if self._encoded is not None and action_context is self._encoded[0]:
             return self._encoded[1]
         items = items_features(self.columns, action_context)
-        return ItemIndex(embed(self.towers, "action_context", items))
+        return ItemIndex(embed(self.towers, "action_context", items), self.device)
+
+
+def _moved(towers: TwoTower, device: torch.device) -> TwoTower:
+    """These towers, or a copy of them on another device."""
+    if device_of(towers) == device:
+        return towers
+    with torch.inference_mode(False):  # they can be trained on, wherever they were moved
+        return copy.deepcopy(towers).to(device)

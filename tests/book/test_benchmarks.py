@@ -13,6 +13,7 @@ import torch
 from experiments.learners import REGRESSION
 
 import opl_lib as opl
+from opl_lib.learning import loop
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -226,6 +227,18 @@ def test_without_a_gpu_nothing_is_measured_and_that_is_said():
     table = pd.DataFrame(gpu.run(quick=True))
     assert table.value.isna().all() and (table.case == "one GPU: not measured").all()
     assert list(table.required) == [40.0, 5.0]
+
+
+def test_the_steps_of_a_gpu_are_those_of_fits(monkeypatch):
+    """Of all models at once; here on the processor."""
+    sizes = []
+    stack = loop.stack_models
+    monkeypatch.setattr(loop, "stack_models", lambda m: sizes.append(len(m)) or stack(m))
+    assert 0 < gpu.step_over_items("cpu", gpu.TINY) < 60
+    assert 0 < gpu.step_of_models("cpu", gpu.TINY) < 60
+    assert sizes == [1, gpu.TINY.n_models]
+    with pytest.raises(ValueError, match=r"ended after 26 steps"):
+        gpu.seconds_of_a_step("cpu", 100, measure.make_log(260, 10), 1, batch_size=10, epochs=1)
 
 
 def test_the_stopwatch_stands_still_while_it_looks(clock):

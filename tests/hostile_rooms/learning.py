@@ -73,6 +73,7 @@ def _settings():
         "shuffle": (True, flag()),
         "progress": (False, PROGRESS),
         "random_state": (0, seed()),
+        "device": ("cpu", choice()),
     }
 
 

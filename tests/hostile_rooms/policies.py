@@ -50,7 +50,9 @@ def calls():
         ),
         temperature=(0.5, temperature),
         columns=(None, columns_kind()),
+        device=("cpu", optional(choice())),
     )
+    yield one("TwoTowerPolicy.to", two.to, device=("cpu", choice()))
     yield one("TwoTowerPolicy.at_temperature", two.at_temperature, temperature=(0.5, temperature))
     eligible = (t.eligible, eligible_kind())
     yield one("TwoTowerPolicy.scores", two.scores, context=context, action_context=items)
@@ -160,6 +162,7 @@ def calls():
         opl.TwoTowerPolicy.load,
         path=(t.file, path_kind()),
         towers=(t.towers, optional(but(towers_kind(), "towers of NaN", "towers of infinity"))),
+        device=("cpu", choice()),
     )
     yield one(
         "TwoTower",
@@ -188,7 +191,10 @@ def calls():
     queries = np.array([[1.0, 0.5], [0.5, -1.0]])
     index = opl.ItemIndex(vectors)
     yield one(
-        "ItemIndex", opl.ItemIndex, embeddings=(vectors, also(features(), {"no rows": vectors[:0]}))
+        "ItemIndex",
+        opl.ItemIndex,
+        embeddings=(vectors, also(features(), {"no rows": vectors[:0]})),
+        device=("cpu", choice()),
     )
     yield one("ItemIndex.scores", index.scores, queries=(queries, features(width=True)))
     yield one(

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import opl_lib as opl
+from opl_lib.learning import distributed
 from opl_lib.learning.group import check_is_mean
-from opl_lib.learning.steps import part_of
+from opl_lib.learning.inputs import part_of
 
 SCRIPT = """
 import os, signal, sys
@@ -136,3 +137,17 @@ def test_without_processes_it_says_how_to_start_them(log):
         opl.fit_distributed(opl.OffPolicyLearner(), log)
     with pytest.raises(TypeError, match="learner must be an OffPolicyLearner"):
         opl.fit_distributed(opl.TwoTowerRegressor(), log)
+
+
+def test_processes_are_connected_by_what_their_device_speaks(monkeypatch):
+    """Each process of a machine takes a GPU of its own, unless one is named."""
+    assert distributed._backend("cpu") == distributed._backend(torch.device("cpu")) == "gloo"
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    for device in ("cuda", "auto", torch.device("cuda"), "cuda:1"):
+        assert distributed._backend(device) == "cpu:gloo,cuda:nccl"
+    assert taken == [3, 3, 3]

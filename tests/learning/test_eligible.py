@@ -12,12 +12,13 @@ from learning.test_steps import (
     N_ROWS,
     TEMPERATURES,
     VALUE_OBJECTIVES,
+    Given,
     Problem,
     assert_same,
     by_autograd,
     every_case,
     every_kind,
-    generators,
+    own_draws,
     take,
     value_formula,
 )
@@ -112,7 +113,7 @@ def test_sampled_converges_to_exact(name, kind, head_size):
     head = None if head_size is None else head_of(problem, head_size)
     errors = []
     for n_sampled in (40, 40_000):
-        settings = {"n_sampled": n_sampled, "head": head, "generators": generators(len(value))}
+        settings = {"n_sampled": n_sampled, "head": head, "draws": own_draws(len(value))}
         got = take(sampling.sampled, objective, problem, **settings)
         errors.append((got[1] - gradient).norm(dim=1) / gradient.norm(dim=1))
     assert (errors[1] < 0.1).all() and errors[1].mean() < errors[0].mean() / 6
@@ -125,13 +126,13 @@ def test_models_side_by_side_take_the_steps_that_they_take_alone(name, head_size
     problem, objective = Restricted(3, 3), VALUE_OBJECTIVES[name]
     head = None if head_size is None else head_of(problem, head_size)
     settings = {"n_sampled": 5, "head": head}
-    got = take(sampling.sampled, objective, problem, generators=generators(3), **settings)
+    got = take(sampling.sampled, objective, problem, draws=own_draws(3), **settings)
     for k in range(3):
         own = slice(k, k + 1)
         if head is not None:
             settings["head"] = sampling.Head(*(part[own] for part in head))
         setup, step = problem.step(objective, own)
-        value = sampling.sampled(setup, step, generators=generators(1, 1 + k), **settings)
+        value = sampling.sampled(setup, step, draws=own_draws(1, 1 + k), **settings)
         assert_same((value, problem.gradients()[own]), (got[0][own], got[1][own]))
 
 
@@ -148,11 +149,10 @@ def test_a_set_that_all_rounds_share_is_sampled_as_a_catalogue_of_its_own(head_s
     if head_size is not None:
         assert torch.equal(here[heads[0].items], heads[1].items)
     n_others = len(here) - (head_size or 0)
-    draws = torch.randint(n_others, (8,), generator=generators(1)[0])
-    monkeypatch.setattr(torch, "randint", lambda high, size, generator: draws)
+    draws = own_draws(1).integers(n_others, 8)[0]
     others = draws if head_size is None else heads[0].others[0, draws]
-    monkeypatch.setattr(sampling, "_draw", lambda *given: here[others])
-    settings = {"n_sampled": 8, "generators": [None]}
+    monkeypatch.setattr(sampling, "_drawn", lambda *given: here[others])
+    settings = {"n_sampled": 8, "draws": Given(draws)}
     expected = take(sampling.sampled, VALUE_OBJECTIVES["dr"], alone, head=heads[0], **settings)
     found = take(sampling.sampled, VALUE_OBJECTIVES["dr"], problem, head=heads[1], **settings)
     assert_same(found, expected, rtol=1e-6, atol=1e-8)
@@ -162,10 +162,10 @@ def test_what_is_drawn_could_be_shown_in_a_round_of_the_batch():
     contains = np.zeros((3, 1000), dtype=bool)
     contains[0, :10], contains[1, 5:25], contains[2, 500:] = True, True, True
     batch = EligibleItems(Sets(contains), torch.tensor([[0, 1, 1, 0]]))
-    drawn = sampling._draw(batch, 0, 40_000, torch.Generator().manual_seed(0))
+    drawn = sampling._drawn(batch, 0, own_draws(1, 0).uniform(1 + 40_000)[0])
     expected = (contains[0] / 10 + contains[1] / 20) / 2
     np.testing.assert_allclose(np.bincount(drawn, minlength=1000) / 40_000, expected, atol=0.005)
-    few = [sampling._draw(batch, 0, 2, torch.Generator().manual_seed(seed)) for seed in range(4000)]
+    few = [sampling._drawn(batch, 0, own_draws(1, s).uniform(1 + 2)[0]) for s in range(4000)]
     found = np.bincount(torch.cat(few), minlength=1000) / 8000
     np.testing.assert_allclose(found, expected, atol=0.01)
 
@@ -191,7 +191,7 @@ def test_rounds_without_a_choice_are_finite_and_teach_nothing(head_size):
     sets = Sets(torch.nn.functional.one_hot(problem.batch.action[0], N_ITEMS).bool().numpy())
     problem.eligible = EligibleItems(sets, torch.arange(N_ROWS)[None])
     head = None if head_size is None else head_of(problem, head_size)
-    sample = {"n_sampled": 4, "generators": generators(1), "head": head}
+    sample = {"n_sampled": 4, "draws": own_draws(1), "head": head}
     ways = [(steps.exact, {}), (steps.streamed, {"tile": 5}), (sampling.sampled, sample)]
     for take_step, settings in ways:
         for name in ("ips", "dr", "clipped"):

@@ -480,9 +480,9 @@ def test_the_head_is_found_anew_after_epochs_1_2_4_8(small_world, monkeypatch):
         calls.append(("head", context.shape[1], size))
         return find_head(setup, context, size, eligible)
 
-    def spy_sampled(setup, step, n_sampled, generators, head=None):
+    def spy_sampled(setup, step, n_sampled, draws, head=None):
         calls.append(("step", n_sampled, None if head is None else head.items.shape[1]))
-        return sampled(setup, step, n_sampled, generators, head)
+        return sampled(setup, step, n_sampled, draws, head)
 
     monkeypatch.setattr(loop, "find_head", spy_find_head)
     monkeypatch.setattr(loop, "sampled", spy_sampled)

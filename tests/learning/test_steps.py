@@ -10,6 +10,8 @@ import torch
 import opl_lib as opl
 from opl_lib.learning import batches, loop, sampling, steps
 from opl_lib.learning import fit as fit_module
+from opl_lib.learning.draws import Draws
+from opl_lib.learning.inputs import Setup, StepInput, gather_rows
 from opl_lib.learning.stacks import AutogradStack, MLPStack
 from opl_lib.objectives import OBJECTIVES, Batch, Objective
 
@@ -79,13 +81,13 @@ class Problem:
         alone.q = self.q[models]
         q_logged = alone.q.gather(2, self.batch.action[models][..., None])[..., 0]
         needs_q_hat = "q_hat" in getattr(objective, "needs", ())
-        setup = steps.Setup(
+        setup = Setup(
             stack,
             objective,
             self.items if len(self.items) == 1 else self.items[models],
             self.temperature[models],
         )
-        return setup, steps.StepInput(
+        return setup, StepInput(
             self.context[models],
             Batch(*(None if column is None else column[models] for column in self.batch)),
             *((alone.q_hat, q_logged) if needs_q_hat else ()),
@@ -198,8 +200,21 @@ def head_of(problem, size, **settings):
     return sampling.find_head(setup, step.context, size, **settings)
 
 
-def generators(n_models, seed=1):
-    return [torch.Generator().manual_seed(seed + k) for k in range(n_models)]
+def own_draws(n_models, seed=1):
+    return Draws([torch.Generator().manual_seed(seed + k) for k in range(n_models)])
+
+
+class Given:
+    """Numbers in the place of those that would be drawn."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def integers(self, bound, size):
+        return self.numbers[None]
+
+    def uniform(self, size):
+        return self.numbers[None]
 
 
 @every_case
@@ -214,9 +229,9 @@ def test_sampled_converges_to_exact(name, kind, head_size):
         assert in_head.any() and not in_head.all()
     errors = []
     for n_sampled in (40, 40_000):
-        draws = generators(len(value))
+        draws = own_draws(len(value))
         got = take(
-            sampling.sampled, objective, problem, n_sampled=n_sampled, generators=draws, head=head
+            sampling.sampled, objective, problem, n_sampled=n_sampled, draws=draws, head=head
         )
         errors.append((got[1] - gradient).norm(dim=1) / gradient.norm(dim=1))
     assert (errors[1] < 0.1).all() and errors[1].mean() < errors[0].mean() / 6
@@ -229,13 +244,13 @@ def test_models_side_by_side_take_the_steps_that_they_take_alone(name, head_size
     problem, objective = Problem(3, 3), VALUE_OBJECTIVES[name]
     head = None if head_size is None else head_of(problem, head_size)
     settings = {"n_sampled": 5, "head": head}
-    got = take(sampling.sampled, objective, problem, generators=generators(3), **settings)
+    got = take(sampling.sampled, objective, problem, draws=own_draws(3), **settings)
     for k in range(3):
         own = slice(k, k + 1)
         if head is not None:
             settings["head"] = sampling.Head(*(part[own] for part in head))
         setup, step = problem.step(objective, own)
-        value = sampling.sampled(setup, step, generators=generators(1, 1 + k), **settings)
+        value = sampling.sampled(setup, step, draws=own_draws(1, 1 + k), **settings)
         assert_same((value, problem.gradients()[own]), (got[0][own], got[1][own]))
 
 
@@ -250,7 +265,7 @@ SUM_OF_WEIGHTS = Objective(sum_of_weights, only_logged_item=True, batched=True)
 
 @pytest.mark.parametrize("n_sampled", [1, 2])
 @pytest.mark.parametrize("logged", [None, "head", "tail"])
-def test_all_samples_together_weigh_what_all_items_weigh(n_sampled, logged, monkeypatch):
+def test_all_samples_together_weigh_what_all_items_weigh(n_sampled, logged):
     """Every possible sample is drawn once; those that draw only the logged item know no other."""
     problem, head, n_others = Problem(n_rows=1, n_items=6), None, 6
     if logged is not None:
@@ -258,12 +273,11 @@ def test_all_samples_together_weigh_what_all_items_weigh(n_sampled, logged, monk
         items = {"head": head.items, "tail": head.others}[logged]
         problem.batch = problem.batch._replace(action=items[:, :1])
     expected = take(steps.exact, SUM_OF_WEIGHTS, problem)
-    monkeypatch.setattr(torch, "randint", lambda high, size, generator: generator)
     values, gradients, n_blind = [], [], 0
     for drawn in itertools.product(range(n_others), repeat=n_sampled):
         drawn = torch.tensor(drawn)
         items = drawn if head is None else head.others[0, drawn]
-        settings = {"n_sampled": n_sampled, "generators": [drawn], "head": head}
+        settings = {"n_sampled": n_sampled, "draws": Given(drawn), "head": head}
         value, gradient = take(sampling.sampled, SUM_OF_WEIGHTS, problem, **settings)
         if (items == problem.batch.action[0]).all():
             n_blind += 1
@@ -283,7 +297,7 @@ def test_a_sample_of_the_logged_item_alone_is_finite(head_size):
     problem.batch = problem.batch._replace(action=torch.zeros_like(problem.batch.action))
     head = None if head_size is None else head_of(problem, head_size)
     for seed in range(8):
-        settings = {"n_sampled": 1, "generators": generators(1, seed), "head": head}
+        settings = {"n_sampled": 1, "draws": own_draws(1, seed), "head": head}
         for name in ("ips", "dr"):
             value, gradient = take(sampling.sampled, VALUE_OBJECTIVES[name], problem, **settings)
             assert value.isfinite().all() and gradient.isfinite().all()
@@ -363,9 +377,9 @@ def test_gather_rows_reads_the_table_of_each_model_or_the_one_for_all():
     table, rows = torch.arange(24).view(2, 4, 3), torch.tensor([[3, 0], [1, 1]])
     both = [[[9, 10, 11], [0, 1, 2]], [[15, 16, 17], [15, 16, 17]]]
     one = [[[9, 10, 11], [0, 1, 2]], [[3, 4, 5], [3, 4, 5]]]
-    assert steps.gather_rows(table, rows).tolist() == both
-    assert steps.gather_rows(table[:1], rows).tolist() == one
-    assert steps.gather_rows(table[:, :, 0], rows).tolist() == [[9, 0], [15, 15]]
+    assert gather_rows(table, rows).tolist() == both
+    assert gather_rows(table[:1], rows).tolist() == one
+    assert gather_rows(table[:, :, 0], rows).tolist() == [[9, 0], [15, 15]]
 
 
 # ---- the steps in the learner
