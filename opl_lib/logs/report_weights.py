@@ -32,15 +32,15 @@ def lines_of_propensities(of: Facts) -> Iterator[Line]:
 
 
 def _propensities(of: Facts) -> Line:
-    least, share = of.pscore.min(), of.is_fixed
-    heaviest = of.support.max_weight / of.support.mean_weight / of.log.n_rounds
-    n, giant = of.log.n_rounds, giant_weight(of.support.max_weight, of.log.n_rounds)
+    least, most = of.totals.least["pscore"], of.totals.most["pscore"]
+    share, n = of.is_fixed, of.n_rounds
+    heaviest = of.support.max_weight / of.support.mean_weight / n
+    giant = giant_weight(of.support.max_weight, n)
     rounded = rounded_to(of.pscore)
     return line(
         "propensities",
-        {"least": least, "most": of.pscore.max(), "sure": share, "heaviest": heaviest},
-        f"{short(least)} to {short(of.pscore.max())}; the heaviest round has {heaviest:.1%} of "
-        "the weight",
+        {"least": least, "most": most, "sure": share, "heaviest": heaviest},
+        f"{short(least)} to {short(most)}; the heaviest round has {heaviest:.1%} of the weight",
         "below 1, no round above 5%",
         [
             (
