@@ -33,7 +33,7 @@ def by_ray(config: dict[str, Any], n_workers: int) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     # Ray sets no number of threads: without one, all cores' threads of all workers share all cores.
-    ray.init(runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, log_to_driver=False)
+    ray.init(runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
     try:
         TorchTrainer(
             train,

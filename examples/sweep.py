@@ -27,7 +27,7 @@ def learned(n_rounds: int, seed: int) -> dict[str, float]:
     return {
         "rounds": n_rounds,
         "seed": seed,
-        "verdict": found.verdict,
+        "decision": found.decision,
         "value": world.policy_value(found.policy),
         "logged": world.policy_value(world.logging_policy),
     }
