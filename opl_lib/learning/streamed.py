@@ -230,4 +230,6 @@ def _logged(predict: Any, rows: np.ndarray, action: np.ndarray) -> Tensor:
 
 def new_fit(feedback: BanditFeedback, *args: Any, **kwargs: Any) -> Fit:
     """A fit on a log in memory, or on one on disk."""
-    return (StreamedFit if isinstance(feedback, LogOnDisk) else Fit)(feedback, *args, **kwargs)
+    if isinstance(feedback, LogOnDisk):
+        return StreamedFit(feedback, *args, **kwargs)
+    return Fit(feedback, *args, **kwargs)

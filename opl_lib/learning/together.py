@@ -107,7 +107,7 @@ def _start(
         return start_rest(learner, feedback, callback)
     objective = get_objective(learner.objective)
     engine.of_first(lambda: objective.check_log(feedback))
-    known = {}
+    known: dict[str, Any] = {}
     if isinstance(feedback, LogOnDisk):
         known["moments"] = engine.of_first(lambda: reward_moments(feedback))
     policy = new_policy(learner, feedback, isinstance(objective, Regression))
