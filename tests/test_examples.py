@@ -34,9 +34,7 @@ def test_a_sweep_on_ray_finds_what_one_process_does():
 @pytest.mark.parametrize("starter", ["torchrun", "ray"])
 def test_two_workers_learn_what_one_process_does(small_world, tmp_path, starter):
     if starter == "ray":
-        pytest.importorskip(
-            "ray.train", reason="not in the lock: pip install ray[train]"
-        )
+        pytest.importorskip("ray.train", reason="not in the lock: pip install ray[train]")
     log = opl.write_log(tmp_path / "log", small_world.sample(4000, random_state=0))
     run = [sys.executable]
     if starter == "torchrun":
