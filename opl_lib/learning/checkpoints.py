@@ -7,10 +7,11 @@ import pickle
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..files import as_path, write_atomically
 
+_T = TypeVar("_T")
 _FORMAT = b"opl_lib checkpoint 1\n"
 # A checkpoint is written after so many seconds, and takes at most a twentieth of the time.
 EVERY_SECONDS = 30.0
@@ -97,6 +98,10 @@ class Engine:
     def processes(self) -> tuple[int, int]:
         """Number of this process, and of all."""
         return (0, 1) if self.group is None else (self.group.rank, self.group.size)
+
+    def of_first(self, make: Callable[[], _T]) -> _T:
+        """What one process makes, for all of them; its error is raised in all."""
+        return make() if self.group is None else self.group.of_first(make)
 
     def kept(self, name: str) -> Any:
         """A result from before, or None."""

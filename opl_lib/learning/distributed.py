@@ -43,7 +43,10 @@ def fit_distributed(
         rounds, such as ``"ips"``, ``"dr"`` or ``"regression"``; ``"auto"`` is found exactly, by one
         process.
     feedback : BanditFeedback
-        The whole log, in each process: a `LogOnDisk` is not in its memory.
+        The same log in each process. Of a `LogOnDisk` each reads a part of its own: of every block
+        of rounds a run, the same one in each epoch. What is checked once, such as the range of the
+        rewards, the first process reads for all; it is also the one to open the log with
+        ``check=True``.
     callback : callable, optional
         As in `OffPolicyLearner.fit`; called in each process.
     checkpoint : str or Path, optional

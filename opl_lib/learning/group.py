@@ -34,7 +34,8 @@ class Group:
 
     def add(self, gradient: Tensor, value: Tensor, share: float) -> Tensor:
         """Make the gradient that of all parts, in place; return the value of all parts."""
-        flat = torch.cat([gradient, value]).mul_(share)
+        flat = torch.cat([gradient, value])
+        flat = flat.mul_(share) if share > 0 else torch.zeros_like(flat)
         with self._together():
             dist.all_reduce(flat)
         gradient.copy_(flat[: len(gradient)])

@@ -81,7 +81,7 @@ class StepInput(NamedTuple):
     n_batch : int
         Rounds of the batch, of which these are all, or the part of one process.
     share : float
-        Of this part in the sum of all.
+        Of this part in the sum of all; 0 for a round that stands in where there is none.
     """
 
     context: Tensor

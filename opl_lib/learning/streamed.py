@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,9 @@ from ..objectives.regressions import Link, link_of_moments
 from ..protocols import RewardModel
 from .eligible import EligibleItems, Sets, restricts
 from .fit import Fit
-from .inputs import StepInput, part_of
-from .moments import reward_moments
+from .inputs import StepInput
+from .moments import Moments, reward_moments
+from .orders import joined, order_in_group, order_of_blocks, own_rounds
 from .reward_models import FittedRewardModel
 
 # Rounds that are read in one piece, at least, and blocks whose rounds are mixed.
@@ -32,21 +34,14 @@ _REWARD_MODEL_ROUNDS = 200_000
 _COLUMNS = ("action", "reward", "pscore", "cluster_pscore")
 
 
-def order_of_blocks(seed: int, epoch: int, blocks: np.ndarray) -> np.ndarray:
-    """The blocks of a log as an epoch takes them: a function of seed and epoch alone."""
-    return np.random.default_rng([seed, epoch]).permutation(blocks)
-
-
-def order_in_group(seed: int, epoch: int, group: int, rows: np.ndarray) -> np.ndarray:
-    """The rounds of some blocks as an epoch takes them; so a place in a log is one number."""
-    return np.random.default_rng([seed, epoch, group]).permutation(rows)
-
-
+@dataclass(eq=False)
 class StreamedFit(Fit):
     """A fit on a log on disk, in memory that does not grow with the log.
 
     Attributes
     ----------
+    moments : Moments, optional
+        Of the rewards; looked up in the log if not given.
     blocks : integer array
         Numbers of the blocks to learn from.
     q_model : reward model, optional
@@ -54,9 +49,10 @@ class StreamedFit(Fit):
     """
 
     feedback: LogOnDisk
+    moments: Moments | None = None
 
     def __post_init__(self) -> None:
-        self.moments = reward_moments(self.feedback)
+        self.moments = self.moments or reward_moments(self.feedback)
         super().__post_init__()
         batch_size = self.settled.batch_size
         self.block_rows = batch_size * math.ceil(_BLOCK / batch_size)
@@ -64,15 +60,17 @@ class StreamedFit(Fit):
         self.q_model: RewardModel | None = None
 
     def _standardise(self, objective: Regression) -> None:
-        mean, scale, *_ = self.moments
+        mean, scale = self.reward_moments()
         n_rounds = self.feedback.n_rounds
         self.link = self.link or link_of_moments(objective, mean, mean, scale, n_rounds)
 
     def reward_moments(self) -> tuple[float, float]:
+        assert self.moments is not None
         return self.moments.mean, self.moments.scale
 
     @property
     def unit(self) -> float:
+        assert self.moments is not None
         if isinstance(self.objective, Regression) or self.moments.are_clicks:
             return 1.0
         return 2.0 ** round(math.log2(self.moments.root_mean_square))
@@ -172,11 +170,12 @@ class StreamedLog:
         batches: Sequence[np.ndarray],
         processes: tuple[int, int],
     ) -> Iterator[StepInput]:
-        """The batches of some blocks, whose rounds are in memory meanwhile."""
+        """The batches of some blocks, of whose rounds this process has its own in memory."""
+        mine, runs = own_rounds(starts, ends, processes)
+        n_rows = sum(stop - start for start, stop in runs)
 
         def read(name: str) -> np.ndarray:
-            pairs = zip(starts.tolist(), ends.tolist(), strict=True)
-            return np.concatenate([self.log.read(name, *pair) for pair in pairs])
+            return joined((self.log.read(name, *run) for run in runs), n_rows)
 
         columns = {name: read(name) for name in _COLUMNS if getattr(self.log, name) is not None}
         raw = read("context")
@@ -190,12 +189,15 @@ class StreamedLog:
         predict = None
         if self.fit.q_model is not None:
             predict = row_predictor(self.fit.q_model, raw, self.log.action_context)
-        order, start = torch.from_numpy(np.concatenate(batches)).to(device), 0
-        for rows in batches:
-            part, share = part_of(len(rows), processes)
-            own = rows[part]
-            here = order[start + part.start : start + part.stop]
-            start += len(rows)
+        place = np.cumsum(mine) - 1  # of each round among those in memory
+        owned = [place[rows[mine[rows]]] for rows in batches]
+        # A step needs a round: one that counts for nothing where this process has none.
+        taken = [own if len(own) else np.zeros(1, dtype=int) for own in owned]
+        order, start = torch.from_numpy(np.concatenate(taken)).to(device), 0
+        for rows, own, n_own in zip(batches, taken, map(len, owned), strict=True):
+            here = order[start : start + len(own)]
+            start += len(own)
+            share = n_own / len(rows)
             q_hat = q_logged = None
             if predict is not None:
                 q_hat = partial(_predicted, predict, own, self.log, device)
@@ -237,4 +239,6 @@ def _logged(predict: Any, rows: np.ndarray, action: np.ndarray) -> Tensor:
 
 def new_fit(feedback: BanditFeedback, *args: Any, **kwargs: Any) -> Fit:
     """A fit on a log in memory, or on one on disk."""
-    return (StreamedFit if isinstance(feedback, LogOnDisk) else Fit)(feedback, *args, **kwargs)
+    if isinstance(feedback, LogOnDisk):
+        return StreamedFit(feedback, *args, **kwargs)
+    return Fit(feedback, *args, **kwargs)

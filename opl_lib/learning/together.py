@@ -18,6 +18,7 @@ from .fingerprint import fingerprint, fingerprints
 from .fit import Callback, Fit, NonFiniteLossError, new_policy
 from .group import Group
 from .loop import train
+from .moments import reward_moments
 from .regressor import REWARD_MODELS, TwoTowerRegressor, raise_if_failed
 from .rest import start_rest
 from .streamed import StreamedFit, new_fit
@@ -46,8 +47,10 @@ def fit_side_by_side(
     for learner, log, callback, name in zip(learners, feedbacks, callbacks, called, strict=True):
         with named(name):
             check_feedback(log)
-            start = _start if not isinstance(learner, TwoTowerRegressor) else type(learner).start
-            fits.append(start(learner, log, callback))
+            if isinstance(learner, TwoTowerRegressor):
+                fits.append(learner.start(log, callback))
+            else:
+                fits.append(_start(learner, log, callback, engine))
     warn_of_scale(feedbacks)
     _warn_of_offset([fit for fit in fits if isinstance(fit.objective, Objective)])
     _add_reward_models(learners, fits, called, engine)
@@ -90,8 +93,10 @@ def _checkpoint(path: str | Path, about: dict[str, str], group: Group | None) ->
     return own[0] if own else Checkpoint(path, about, kept)
 
 
-def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) -> Fit:
-    """Make ready to train, but for the reward model."""
+def _start(
+    learner: Any, feedback: BanditFeedback, callback: Callback | None, engine: Engine
+) -> Fit:
+    """Make ready to train, but for the reward model; one process reads whole columns for all."""
     if learner.objective == "auto":
         if isinstance(feedback, LogOnDisk):
             raise ValueError(
@@ -101,13 +106,17 @@ def _start(learner: Any, feedback: BanditFeedback, callback: Callback | None) ->
             )
         return start_rest(learner, feedback, callback)
     objective = get_objective(learner.objective)
-    objective.check_log(feedback)
+    engine.of_first(lambda: objective.check_log(feedback))
+    known: dict[str, Any] = {}
+    if isinstance(feedback, LogOnDisk):
+        known["moments"] = engine.of_first(lambda: reward_moments(feedback))
     policy = new_policy(learner, feedback, isinstance(objective, Regression))
     fit = new_fit(
         *(feedback, policy, objective, learner),
         callback=callback,
         catalogue=learner.catalogue,
         n_sampled=learner.n_sampled,
+        **known,
     )
     _ = fit.way  # a catalogue that the objective does not allow is an error now, not after q̂
     learner.objective_, learner.policy_, learner.history_ = objective, fit.policy, fit.history

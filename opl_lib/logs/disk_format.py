@@ -13,6 +13,7 @@ import numpy as np
 
 FORMAT = "opl_lib log 1"
 HEADER = "log.json"
+PARTIAL = ".partial"
 # Rounds of a column that share a checksum.
 SHARD = 2**16
 
@@ -72,6 +73,11 @@ def write_header(folder: Path, content: dict[str, Any]) -> None:
 def read_header(folder: Path) -> dict[str, Any]:
     """The header of a folder; raise unless it is as it was written."""
     path = folder / HEADER
+    if not path.exists() and folder.suffix == PARTIAL:
+        raise FileNotFoundError(
+            f"{folder} is still written, or was given up by a process that was killed: a log has "
+            "the name that was asked for when it is complete."
+        )
     if not path.exists():
         raise FileNotFoundError(
             f"{folder} holds no log: there is no {HEADER} in it. A log on disk is a folder that "
@@ -89,7 +95,29 @@ def read_header(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has the format {content['format']!r}, and this version reads {FORMAT!r}."
         )
+    _check_header(path, content)
     return {**content, "sha256": digest}
+
+
+def _check_header(path: Path, content: dict[str, Any]) -> None:
+    """Raise unless a header that is whole says what a log needs."""
+    for name in ("n_rounds", "columns", "tables", "features"):
+        if name not in content:
+            raise ValueError(f"{path} has no {name}: it was not written by opl.write_log. {_AGAIN}")
+    for name in ("context", "action", "reward", "pscore"):
+        if name not in content["columns"]:
+            raise ValueError(f"{path} has no column {name}. {_AGAIN}")
+    n_shards = -(-content["n_rounds"] // SHARD)
+    for name, about in content["columns"].items():
+        if not name.isidentifier():
+            raise ValueError(f"{path} has a column {name!r}, which is no name. {_AGAIN}")
+        if np.dtype(about["dtype"]).hasobject:
+            raise ValueError(f"{path} says that {name} is of type {about['dtype']!r}. {_AGAIN}")
+        if len(about["crc32"]) != n_shards:
+            raise ValueError(
+                f"{path} has {len(about['crc32'])} checksums of {name}, and the column has "
+                f"{n_shards} shard{'s' * (n_shards != 1)}. {_AGAIN}"
+            )
 
 
 _AGAIN = "Write the log again, or take another copy of it."
@@ -102,7 +130,12 @@ def _digest(content: dict[str, Any]) -> str:
 def check_column(column: ColumnFile, about: dict[str, Any], n_rounds: int, content: bool) -> None:
     """Raise, with the name of the file and the shard, if a column is not as it was written."""
     size = column.path.stat().st_size if column.path.exists() else 0
-    if size != (needed := n_rounds * column.width):
+    if size > (needed := n_rounds * column.width):
+        raise ValueError(
+            f"{column.path} is longer than it was written: it has {size:,} of {needed:,} bytes. "
+            f"{_AGAIN}"
+        )
+    if size < needed:
         raise ValueError(
             f"{column.path} was truncated or is missing: it has {size:,} of {needed:,} bytes, so "
             f"that shard {size // (SHARD * max(column.width, 1))} ends early. {_AGAIN}"

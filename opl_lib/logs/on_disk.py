@@ -16,6 +16,8 @@ from .disk_format import SHARD, ColumnFile, check_column, read_header, read_tabl
 from .eligible import Eligible
 from .feedback import BanditFeedback
 from .known_columns import from_text
+from .report import LogReport
+from .report_on_disk import report_on_disk
 
 _N_PLACES = 16
 
@@ -106,7 +108,7 @@ class LogOnDisk(BanditFeedback):
     def sample(self, n_rounds: int, random_state: int = 0) -> BanditFeedback:
         """A log in memory, of rounds from several random places of this one.
 
-        For what needs a log in memory: the default learner, `learn`, `select`, a report.
+        For what needs a log in memory: the default learner, `learn`, `select`.
 
         Parameters
         ----------
@@ -133,6 +135,31 @@ class LogOnDisk(BanditFeedback):
         drawn = np.random.default_rng(random_state).permutation(starts)[: -(-n_rounds // size)]
         starts = np.sort(drawn)
         return in_memory(self, starts, np.minimum(starts + size, self.n_rounds))[:n_rounds]
+
+    def report(self) -> LogReport:
+        """Say what this log holds: `BanditFeedback.report`, from one pass over its blocks.
+
+        Returns
+        -------
+        LogReport
+            Of up to 262,144 rounds, that of the log in memory. Of more, what adds up over rounds
+            is exact: numbers of rounds and items, sets on offer, means and extremes of rewards,
+            propensities and weights; times, where the log is in their order. Lines that compare
+            users or slots, or put the rounds in an order, end in ``≈ of … rounds``: they are of a
+            sample, of all rounds of users drawn by a hash of their id, or of rounds where no user
+            is known; and ``≈ error of … rounds`` where the standard error alone is.
+
+        Raises
+        ------
+        ValueError
+            If a value is out of range, as after a disk has changed it; the message names the row of
+            a block, and a note the block.
+        """
+
+        def block(start: int, stop: int) -> dict[str, np.ndarray]:
+            return {name: file.read(start, stop) for name, file in self._files.items()}
+
+        return report_on_disk(self, block, SHARD)
 
 
 def in_memory(log: LogOnDisk, starts: np.ndarray, ends: np.ndarray) -> BanditFeedback:

@@ -120,7 +120,11 @@ def _html(line: Line) -> str:
 @plain_arithmetic
 def log_report(log: Rounds) -> LogReport:
     """The report of `BanditFeedback.report`."""
-    of = Facts(log)
+    return report_of(Facts(log))
+
+
+def report_of(of: Facts) -> LogReport:
+    """The card of what is known of a log."""
     lines = [
         *lines_of_rounds(of),
         *lines_of_rewards(of),
@@ -129,4 +133,4 @@ def log_report(log: Rounds) -> LogReport:
     ]
     n_found = sum(line.verdict != FINE for line in lines)
     found = "no findings" if n_found == 0 else f"{n_found} finding{'s' * (n_found > 1)}"
-    return LogReport(f"{log.n_rounds:,} rounds, {log.n_actions:,} items: {found}", lines)
+    return LogReport(f"{of.n_rounds:,} rounds, {of.log.n_actions:,} items: {found}", lines)

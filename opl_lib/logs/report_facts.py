@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,8 @@ from statistics import NormalDist
 import numpy as np
 
 from .balance import MIN_SHOWN
-from .rounds import SURE, Rounds
+from .report_totals import Totals, set_sizes
+from .rounds import Rounds
 from .shown import Shown
 from .support import SupportReport, support_of_uniform, uniform_logged
 from .units import Units, near_one
@@ -75,9 +77,24 @@ def line(
 
 @dataclass(frozen=True)
 class Facts:
-    """A log, and what several lines ask of it."""
+    """A log, and what several lines ask of it.
+
+    Attributes
+    ----------
+    log : Rounds
+        In memory: the whole log, or whole users of it.
+    sampled_from : Totals, optional
+        Of all rounds, if the log is a sample of them.
+    factor : float
+        How many times more users there are, or rounds where no user is known.
+    most_rounds : int
+        Of a user, as far as is known beside the sample.
+    """
 
     log: Rounds
+    sampled_from: Totals | None = None
+    factor: float = 1.0
+    most_rounds: int = 0
     units: Units = field(init=False)
     scale: float = field(init=False)
     reward: np.ndarray = field(init=False)
@@ -92,9 +109,32 @@ class Facts:
             object.__setattr__(self, name, value)
 
     @cached_property
+    def totals(self) -> Totals:
+        """Of all rounds."""
+        return Totals.of(self.log) if self.sampled_from is None else self.sampled_from
+
+    @property
+    def n_rounds(self) -> int:
+        """All of them, those that are not in memory included."""
+        return self.totals.n_rounds
+
+    def standard_error(self, terms: np.ndarray) -> float:
+        """That of the mean of terms (n_rounds in memory,) over all rounds."""
+        return self.units.standard_error(terms) / math.sqrt(self.factor)
+
+    def effective_size(self, terms: np.ndarray) -> float:
+        """``(Σ t)² / Σ t²`` over all units."""
+        return self.units.effective_size(terms) * self.factor
+
+    @cached_property
     def support(self) -> SupportReport:
         """That of the policy that shows all that is on offer alike."""
-        return support_of_uniform(self.log)
+        found = support_of_uniform(self.log)
+        if self.sampled_from is None:
+            return found
+        eligible = self.log.eligible
+        sets = np.ones((1, self.log.n_actions), bool) if eligible is None else eligible.sets
+        return self.sampled_from.support(found, sets, self.factor)
 
     @cached_property
     def weight(self) -> np.ndarray:
@@ -111,9 +151,8 @@ class Facts:
     @cached_property
     def is_fixed(self) -> float:
         """Share of the rounds with a choice in which pscore is 1; NaN if no round had one."""
-        had_choice = self.n_eligible > 1
-        sure = self.pscore[had_choice] > SURE
-        return float(sure.mean()) if had_choice.any() else float("nan")
+        n_choices = self.totals.n_of_set[set_sizes(self.log) > 1].sum()
+        return float(self.totals.n_sure / n_choices) if n_choices else float("nan")
 
     @property
     def says_no_propensity(self) -> bool:
@@ -123,7 +162,9 @@ class Facts:
     @cached_property
     def mean(self) -> float:
         """That of the rewards, by `scale`."""
-        return float(self.reward.mean())
+        if self.sampled_from is None:
+            return float(self.reward.mean())
+        return self.sampled_from.means["reward"] / self.scale
 
     @cached_property
     def centred(self) -> np.ndarray:
@@ -136,12 +177,12 @@ class Facts:
 
         The effective number of them, so that one giant reward counts as one.
         """
-        return self.units.effective_size(np.abs(self.reward - np.median(self.reward)))
+        return self.effective_size(np.abs(self.reward - np.median(self.reward)))
 
-    @cached_property
+    @property
     def is_clicks(self) -> bool:
         """Whether rewards are all 0 or 1."""
-        return bool(np.isin(self.log.reward, (0, 1)).all())
+        return self.totals.are_clicks
 
     @cached_property
     def order(self) -> np.ndarray | None:

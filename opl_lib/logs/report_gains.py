@@ -25,7 +25,7 @@ def lines_of_gains(of: Facts) -> Iterator[Line]:
     for policy, how in _POLICIES.items():
         gain = z * errors[policy]
         share = gain / rate if rate > 0 else math.nan
-        n_needed = of.log.n_rounds * (10 * share) * (10 * share)
+        n_needed = of.n_rounds * (10 * share) * (10 * share)
         yield _gain(of, policy, how, gain * of.scale, share, n_needed)
     yield _test_in_public(of, z)
 
@@ -79,8 +79,8 @@ def _amount(of: Facts, gain: float) -> str:
 
 def _test_in_public(of: Facts, z: float) -> Line:
     """An A/B test of two halves: each mean has twice the variance of that of all rounds."""
-    error, rate = 2 * of.units.standard_error(of.reward), abs(of.mean)
-    n, can = of.log.n_rounds, rate > 0 and 0 < error < math.inf
+    error, rate = 2 * of.standard_error(of.reward), abs(of.mean)
+    n, can = of.n_rounds, rate > 0 and 0 < error < math.inf
     share = z * error / rate if can else math.nan
     n_needed = n * (10 * share) * (10 * share)
     return line(
@@ -97,18 +97,17 @@ def gain_errors(of: Facts) -> dict[str, float]:
     ``n − 1`` if it shows items as often as the logging policy, and ``Σ_a 1/π_0(a) / n − 1`` if
     equally often. Rounds of a user are as alike as their rewards are.
     """
-    n_rounds, square = of.log.n_rounds, np.square(of.centred)
+    n_rounds, square = of.n_rounds, np.square(of.centred)
     if of.says_no_propensity or len(of.units) == 1 or not square.any():
         return dict.fromkeys(_POLICIES, math.inf)
     w, unit = of.weight, max(1.0, float(of.weight.max()))
-    alike = of.units.standard_error((w / unit - 1 / unit) * of.centred) * unit
+    alike = of.standard_error((w / unit - 1 / unit) * of.centred) * unit
     if np.ptp(w) == 0:
         alike = 0.0
     of_rows = math.sqrt(square.mean() / n_rounds)
-    of_users = max(1.0, of.units.standard_error(of.reward) / of_rows)
+    of_users = max(1.0, of.standard_error(of.reward) / of_rows)
     as_logged = math.sqrt(((of.n_eligible - 1) * square).mean() / n_rounds)
-    with np.errstate(over="ignore"):
-        its_own = float((w / of.pscore).mean()) - 1  # of 1/(n π_0²) under π_0: Σ_a 1/π_0(a) / n
+    its_own = of.totals.means["by pscore"] - 1  # of 1/(n π_0²) under π_0: Σ_a 1/π_0(a) / n
     return {
         "alike": alike,
         "as logged": as_logged * of_users,

@@ -9,6 +9,7 @@ import numpy as np
 from .balance import balanced_features
 from .report_facts import FEW_CARRIERS, LOOK, MOST_GROUPS, WRONG, Facts, Line, is_far, line, short
 from .report_times import drift_line, repeated, returning_line, time_line
+from .report_totals import set_sizes
 
 _TOLD = 0.95  # the correlation of a feature with the reward that no feature has by itself
 
@@ -21,7 +22,7 @@ def lines_of_rounds(of: Facts) -> Iterator[Line]:
         yield _slots(of, of.log.position)
     yield _items(of)
     if of.log.timestamp is not None:
-        yield time_line(of.log.timestamp)
+        yield time_line(of.log.timestamp, of.totals.times)
         if of.log.user_id is not None and of.order is not None:
             yield returning_line(of, of.order)
 
@@ -35,11 +36,11 @@ def lines_of_rewards(of: Facts) -> Iterator[Line]:
 
 
 def _rounds(of: Facts) -> Line:
-    n_twice = repeated(of)
+    n_twice = round(repeated(of) * of.factor)
     return line(
         "rounds",
-        {"rounds": of.log.n_rounds},
-        f"{of.log.n_rounds:,}",
+        {"rounds": of.n_rounds},
+        f"{of.n_rounds:,}",
         "each once",
         [
             (
@@ -58,12 +59,13 @@ def _users(of: Facts) -> Line:
     if of.log.user_id is None:
         return line("users", {"users": np.nan}, "not known: rounds are taken to be independent")
     rounds = np.bincount(of.units.index)
-    n, most = len(rounds), rounds.max() / of.log.n_rounds
-    effective = of.units.effective_size(np.ones(of.log.n_rounds))
+    n, n_most = round(len(rounds) * of.factor), max(rounds.max(), of.most_rounds)
+    each, most = of.n_rounds / n, n_most / of.n_rounds
+    effective = of.effective_size(np.ones(of.log.n_rounds))
     return line(
         "users",
-        {"users": n, "rounds_a_user": rounds.mean(), "most_rounds": rounds.max()},
-        f"{n:,}, with {short(rounds.mean())} rounds each, at most {rounds.max():,}",
+        {"users": n, "rounds_a_user": each, "most_rounds": n_most},
+        f"{n:,}, with {short(each)} rounds each, at most {n_most:,}",
         "at least 30, none with most of the rounds",
         [
             (
@@ -73,7 +75,7 @@ def _users(of: Facts) -> Line:
                 "Drop these rounds, or give each its own id.",
             ),
             (
-                effective < 30 and of.log.n_rounds >= 30,
+                effective < 30 and of.n_rounds >= 30,
                 LOOK,
                 f"these are worth {short(effective)} users of equally many rounds, too few for "
                 "standard errors.",
@@ -127,21 +129,19 @@ def _knows(context: np.ndarray, place: np.ndarray) -> bool:
 
 
 def _items(of: Facts) -> Line:
-    n, m = of.n_eligible, of.log.n_actions
-    numbers = {"items": m, "on_offer": n.mean(), "least": n.min(), "most": n.max()}
-    text, changes = f"{m:,}, all of them on offer", 0
+    m, n_of_set = of.log.n_actions, of.totals.n_of_set
+    n, n_of_set = set_sizes(of.log)[n_of_set > 0], n_of_set[n_of_set > 0]
+    mean = n @ n_of_set / of.n_rounds
+    numbers = {"items": m, "on_offer": mean, "least": n.min(), "most": n.max()}
+    text = f"{m:,}, all of them on offer"
     if of.log.eligible is not None:
-        number = of.log.eligible.number
-        if of.log.timestamp is not None:
-            number = number[np.argsort(of.log.timestamp, kind="stable")]
-        changes = int((np.diff(number.astype(np.int64)) != 0).sum())
-        n_sets = len(np.unique(number))
-        numbers |= {"sets": n_sets, "changes": changes}
+        changes = _changes(of, of.log.eligible.number)
+        numbers |= {"sets": len(n), "changes": changes}
         text = (
-            f"{m:,}, with {n.min():,} to {n.max():,} on offer in a round (mean {short(n.mean())}); "
-            f"{n_sets:,} sets, {changes:,} changes"
+            f"{m:,}, with {n.min():,} to {n.max():,} on offer in a round (mean {short(mean)}); "
+            f"{len(n):,} sets, {changes:,} changes"
         )
-    lonely, come_and_go = (n == 1).mean(), of.come_and_go
+    lonely, come_and_go = n_of_set[n == 1].sum() / of.n_rounds, of.come_and_go
     numbers |= {"come_and_go": len(come_and_go)}
     named = ", ".join(f"{item}" for item in come_and_go[:3])
     return line(
@@ -169,13 +169,22 @@ def _items(of: Facts) -> Line:
     )
 
 
+def _changes(of: Facts, number: np.ndarray) -> int:
+    """How often another set was on offer than just before."""
+    if of.totals.times is None or of.totals.times.in_order:
+        return of.totals.n_changes
+    assert of.log.timestamp is not None
+    number = number[np.argsort(of.log.timestamp, kind="stable")]
+    return int((np.diff(number.astype(np.int64)) != 0).sum())
+
+
 def _rewards(of: Facts) -> Line:
-    mean, error = of.mean * of.scale, of.units.standard_error(of.reward) * of.scale
-    least, most = float(of.log.reward.min()), float(of.log.reward.max())
+    mean, error = of.mean * of.scale, of.standard_error(of.reward) * of.scale
+    least, most = of.totals.least["reward"], of.totals.most["reward"]
     numbers = {"mean": mean, "std_error": error, "least": least, "most": most}
     text = f"mean {short(mean)} (standard error {short(error)}), {short(least)} to {short(most)}"
     if of.is_clicks:
-        numbers |= {"clicks": of.log.reward.sum(dtype=np.float64)}
+        numbers |= {"clicks": of.totals.n_clicks}
         text = (
             f"{numbers['clicks']:,.0f} clicks, {short(1000 * mean)} per 1,000 rounds (standard "
             f"error {short(1000 * error)})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .report_facts import FEW_CARRIERS, LOOK, Facts, Line, is_far, line, short
+from .report_totals import OrderedTimes, half_clock
 
 _N_PARTS = 10  # of the time
 _TWICE = 0.01  # of the rounds that are there twice, and are no finding
@@ -14,26 +15,30 @@ _MATERIAL = 0.25
 _CLEARLY = 3.0  # standard errors by which the last rewards are below the mean
 
 
-def time_line(timestamp: np.ndarray) -> Line:
+def time_line(timestamp: np.ndarray, ordered: OrderedTimes | None) -> Line:
     """From when to when, and the longest time without a round."""
-    times = np.unique(timestamp)
-    text = f"{_moment(times[0])} to {_moment(times[-1])}"
+    if ordered is not None and ordered.in_order:
+        n_times, steps = ordered.n_moments, np.array([ordered.gap])
+        ends = np.array([ordered.first, ordered.last])
+    else:
+        times = np.unique(timestamp)
+        n_times, ends = len(times), times[[0, -1]]
+        steps = np.diff(half_clock(times)) if times.dtype.kind in "biufmM" else np.array([])
+    text = f"{_moment(ends[0])} to {_moment(ends[1])}"
     gap = np.nan
-    if len(times) > 1 and times.dtype.kind in "biufmM":
-        clock = times.astype(np.int64) if times.dtype.kind in "mM" else times
-        clock = clock.astype(np.float64)
-        span = clock[-1] / 2 - clock[0] / 2
-        gap = float(np.diff(clock / 2).max() / span) if span > 0 else np.nan
+    if n_times > 1 and len(steps):
+        span = float(np.diff(half_clock(ends))[0])
+        gap = float(steps.max() / span) if span > 0 else np.nan
         text += f"; longest gap {gap:.1%}"
     return line(
         "time",
-        {"moments": len(times), "longest_gap": gap},
+        {"moments": n_times, "longest_gap": gap},
         text,
         "no gap above 25%",
         [
-            (len(times) == 1, LOOK, "all rounds have one time.", "Log when each was shown."),
+            (n_times == 1, LOOK, "all rounds have one time.", "Log when each was shown."),
             (
-                len(times) >= 100 and gap > 0.25,
+                n_times >= 100 and gap > 0.25,
                 LOOK,
                 f"for {gap:.0%} of the time there is no round: a part was not logged, or some "
                 "times are wrong (of another unit or year).",

@@ -33,15 +33,15 @@ def lines_of_propensities(of: Facts) -> Iterator[Line]:
 
 
 def _propensities(of: Facts) -> Line:
-    least, share = of.pscore.min(), of.is_fixed
-    heaviest = of.support.max_weight / of.support.mean_weight / of.log.n_rounds
-    n, giant = of.log.n_rounds, giant_weight(of.support.max_weight, of.log.n_rounds)
+    least, most = of.totals.least["pscore"], of.totals.most["pscore"]
+    share, n = of.is_fixed, of.n_rounds
+    heaviest = of.support.max_weight / of.support.mean_weight / n
+    giant = giant_weight(of.support.max_weight, n)
     rounded = rounded_to(of.pscore)
     return line(
         "propensities",
-        {"least": least, "most": of.pscore.max(), "sure": share, "heaviest": heaviest},
-        f"{short(least)} to {short(of.pscore.max())}; the heaviest round has {heaviest:.1%} of "
-        "the weight",
+        {"least": least, "most": most, "sure": share, "heaviest": heaviest},
+        f"{short(least)} to {short(most)}; the heaviest round has {heaviest:.1%} of the weight",
         "below 1, no round above 5%",
         [
             (
@@ -169,7 +169,9 @@ def _mean_weight(of: Facts) -> Line:
 
 def _misses_giants(of: Facts) -> bool:
     """Whether weights average less than 1, and may do so where pscore is right."""
-    n_others = float((1 - of.pscore).sum())  # rounds in which another item was to be expected
+    n_others = (
+        float((1 - of.pscore).sum()) * of.factor
+    )  # rounds in which another item was to be expected
     too_rare = n_others < _FEW or tail_index(of.weight) > _HEAVY
     value, error = of.support.mean_weight, of.support.mean_weight_se
     return too_rare and value < 1 and is_off_one(value, error) and not of.is_unlisted

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..checks import plain_arithmetic
 from ..files import as_path
-from .disk_format import FORMAT, SHARD, ColumnFile, write_header, write_table
+from .disk_format import FORMAT, PARTIAL, SHARD, ColumnFile, write_header, write_table
 from .eligible import Eligible
 from .feedback import BanditFeedback, check_feedback
 from .identity import example
@@ -61,7 +61,7 @@ def write_log(path: str | Path, pieces: BanditFeedback | Iterable[BanditFeedback
     path = as_path("path", path, of_folder=True).absolute()
     if path.exists():
         raise FileExistsError(f"{path} exists: take another path, or delete it first.")
-    partial = path.with_name(f"{path.name[:50]}.{secrets.token_hex(8)}.partial")
+    partial = path.with_name(f"{path.name[:50]}.{secrets.token_hex(8)}{PARTIAL}")
     partial.mkdir(parents=True)
     try:
         _write(partial, _pieces(pieces))
@@ -104,9 +104,13 @@ def _write(folder: Path, pieces: Iterable[Any]) -> None:
             names = [name for name in (*OPTIONAL, "eligible") if getattr(piece, name) is not None]
             written = {name: _Growing(folder, name) for name in (*_ALWAYS, *names)}
         _check_alike(first, piece, number)
-        for name, column in written.items():
-            values = getattr(piece, name)
-            column.add(sets.numbers(values) if name == "eligible" else values, number)
+        try:
+            for name, column in written.items():
+                values = getattr(piece, name)
+                column.add(sets.numbers(values) if name == "eligible" else values, number)
+        except OSError as error:
+            error.add_note(f"No log was written: piece {number} did not fit on {folder.parent}.")
+            raise
         n_rounds += piece.n_rounds
     if first is None:
         raise ValueError("pieces has no log in it: there is nothing to write.")

@@ -29,23 +29,32 @@ dist.init_process_group(
 checkpoints.EVERY_SECONDS = checkpoints._MAX_SHARE = 0
 world = opl.SyntheticWorld(4, 3, 2, random_state=0)
 log = world.sample(201, random_state=1 + (mode == "other log") * rank)
-if mode == "disk":
+if "disk" in mode:
     log = opl.open_log(log_path)
+    read, rounds = opl.LogOnDisk.read, {"context": 0, "reward": 0}
+    def counted(self, name, start, stop):
+        if name in rounds:
+            rounds[name] += stop - start
+        return read(self, name, start, stop)
+    opl.LogOnDisk.read = counted
 small = dict(epochs=3, batch_size=25, hidden=(8,), dim_embedding=4, learning_rate=1e-3)
-if mode == "disk":  # few steps: rounding grows with each
+if "disk" in mode:  # few steps: rounding grows with each
     small["batch_size"] = 1000
 path = f"{out}.checkpoint"
 calls = []
 
 def callback(policy):
     calls.append(0)
-    if mode == "kill" and rank == 1 and len(calls) == 3:
+    if mode.startswith("kill") and rank == 1 and len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
-for name in ("ips", "dr", "regression") if mode == "memory" else ("dr",):
+names = ("ips", "dr", "regression") if mode == "memory" else ("dr",)
+for name in ("ips",) if mode == "disk, ips" else names:
     learner = opl.OffPolicyLearner(name, **small)
-    keep = path if mode in ("kill", "go on") else None
+    keep = path if mode.startswith(("kill", "go on")) else None
     opl.fit_distributed(learner, log, callback, checkpoint=keep)
+    if mode == "disk, ips":
+        print(rounds["context"], rounds["reward"])
     learner.policy_.save(f"{out}.{name}.{rank}")
 """
 SMALL = {"epochs": 3, "batch_size": 25, "hidden": (8,), "dim_embedding": 4, "learning_rate": 1e-3}
@@ -58,13 +67,16 @@ def run(folder, mode):
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT]
             + [str(each) for each in (rank, store, folder / "out", folder / "log", mode)],
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
         )
         for rank in (0, 1)
     ]
-    said = [process.communicate(timeout=200)[1] for process in processes]
+    told = [process.communicate(timeout=200) for process in processes]
+    printed, said = zip(*told, strict=True)
+    (folder / "printed").write_text("\n".join(each.strip() for each in printed))
     return [process.returncode for process in processes], said
 
 
@@ -95,14 +107,31 @@ def test_two_processes_learn_what_one_does(log, tmp_path, mode):
             assert torch.equal(own, its)
 
 
-def test_a_killed_process_ends_the_other_with_a_message_and_both_go_on(log, tmp_path):
-    codes, said = run(tmp_path, "kill")
+def test_each_process_reads_its_part_of_a_log_on_disk(log, tmp_path):
+    opl.write_log(tmp_path / "log", opl.BanditFeedback.concatenate([log[:]] * 50))
+    codes, said = run(tmp_path, "disk, ips")
+    assert codes == [0, 0], said
+    first, second = np.loadtxt(tmp_path / "printed", dtype=int)
+    n = 10_050
+    of_epochs, of_scale = 3 * n // 2, n  # each looks at the scale of the first 65,536 contexts
+    assert abs(first[0] - of_epochs - of_scale) <= 9 >= abs(second[0] - of_epochs - of_scale)
+    assert first[0] + second[0] == 3 * n + 2 * of_scale
+    assert abs(second[1] - of_epochs) <= 9  # the range and moments of all rewards are read by one
+    assert first[1] + second[1] == 3 * n + 3 * n
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_a_killed_process_ends_the_other_with_a_message_and_both_go_on(log, tmp_path, where):
+    if where == "disk":
+        log = opl.write_log(tmp_path / "log", opl.BanditFeedback.concatenate([log[:]] * 50))
+    codes, said = run(tmp_path, f"kill, {where}")
     assert codes[1] == -9 and codes[0] == 1
     assert "process 0 of 2 has lost another one" in said[0]
     assert f"they go on from {tmp_path / 'out.checkpoint'}" in said[0]
-    codes, said = run(tmp_path, "go on")
+    codes, said = run(tmp_path, f"go on, {where}")
     assert codes == [0, 0], said
-    alone = opl.OffPolicyLearner("dr", **SMALL).fit(log).policy_
+    batch_size = 25 if where == "memory" else 1000
+    alone = opl.OffPolicyLearner("dr", **{**SMALL, "batch_size": batch_size}).fit(log).policy_
     assert close(opl.TwoTowerPolicy.load(tmp_path / "out.dr.0"), alone, log)
 
 

@@ -216,7 +216,8 @@ def test_peak_memory_does_not_grow_with_the_log(tmp_path, objective):
             action_context=items,
         )
 
-    n = 450_000 if objective == "dr" else 120_000  # more than twice what the model learns from
+    # more than twice what the model learns from; some groups of blocks, so that all have been held
+    n = 450_000 if objective == "dr" else 240_000
     paths = [str(tmp_path / name) for name in ("small", "large")]
     for path, factor in zip(paths, (1, 4), strict=True):
         opl.write_log(path, (piece(n // 10) for _ in range(10 * factor)))
@@ -234,3 +235,42 @@ def test_peak_memory_does_not_grow_with_the_log(tmp_path, objective):
         for path in paths
     )
     assert large - small < 0.1 * more_on_disk
+
+
+# ---- several processes
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 70])
+def test_each_process_reads_its_own_rounds_and_together_they_have_every_batch(
+    disk, small_blocks, monkeypatch, size
+):
+    """The last block has 40 rounds: of 70 processes, 30 have none of it, but take every step."""
+    log, reads = streamed_log(disk), []
+    whole = numbers(log.batches(32, [None], 2))
+    read = opl.LogOnDisk.read
+    monkeypatch.setattr(
+        opl.LogOnDisk, "read", lambda self, *args: reads.append(args) or read(self, *args)
+    )
+    parts, seen = [], []
+    for rank in range(size):
+        reads.clear()
+        steps = list(log.batches(32, [None], 2, processes=(rank, size)))
+        assert len(steps) == len(whole)  # as many all-reduces: none waits forever
+        parts.append(steps)
+        seen.append({row for name, a, b in reads if name == "context" for row in range(a, b)})
+    for number, batch in enumerate(whole):
+        steps = [steps[number] for steps in parts]
+        assert sum(step.share for step in steps) == pytest.approx(1)
+        counted = [
+            rows
+            for step, (rows,) in zip(steps, map(numbers, zip(steps)), strict=True)
+            if step.share
+        ]
+        assert sorted(np.concatenate(counted)) == sorted(batch)
+        for step in steps:
+            assert len(step.context[0]) == max(1, round(step.share * len(batch)))
+    for one in range(size):
+        own = set().union(*numbers(step for step in parts[one] if step.share))
+        assert own <= seen[one]
+        assert size == 70 or own == seen[one]  # nothing is read that it does not learn from
+    assert set().union(*seen) == set(range(1000))
