@@ -9,6 +9,7 @@ from .estimation import LOGGED, EstimationCell
 from .faults import CATALOGUES, FaultsCell, UnloggedCell
 from .learned import DefaultsCell, LearnedCell
 from .map import WORLDS, map_cells
+from .pairs import PAIR_WORLDS, PairsCell
 from .rare import HALF, LENGTHS, RARE, RARE_WORLDS, RareMapCell, RareRehearsalCell
 from .rare_bounds import EXPLORATIONS, ExplorationCell, RareBoundsCell
 from .rare_typed import TypedCell
@@ -17,6 +18,7 @@ from .rule import EPSILONS, RuleCell
 from .runner import Runnable
 from .serve_loop import ServeLoopCell
 from .shops import SHOPS, ShopCell
+from .tails import DEVELOPMENT, REPORTED, tails_cells
 
 OBJECTIVES = ("ips", "dr", "regression")
 N_ROUNDS = (2_000, 5_000, 10_000, 15_000, 20_000)
@@ -204,6 +206,11 @@ EXPERIMENTS = {
         tuple(EstimationCell(world, n) for world in LOGGED for n in (1_000, 5_000, 20_000)),
         tuple(range(300, 340)),
     ),
+    "pairs": Experiment(
+        "what it helps to estimate the difference of two candidates row by row",
+        tuple(PairsCell(world, 5_000) for world in PAIR_WORLDS),
+        tuple(range(700, 760)),
+    ),
     "rare_map": Experiment(
         "which learner wins where one round in seventy has a click",
         tuple(
@@ -245,6 +252,11 @@ EXPERIMENTS = {
         "what a regression learns from the log of a rule, and of one that explores",
         tuple(RuleCell(share, own, 40_000) for own in (0.0, 0.7) for share in EPSILONS),
         _MANY,
+    ),
+    "tails": Experiment(
+        "weights that are tamed, where rewards have long tails or propensities are wrong",
+        tails_cells(),
+        REPORTED + DEVELOPMENT,
     ),
     "serve_loop": Experiment(
         "a loop of learning and serving, and its log", (ServeLoopCell(3_000),), (0, 1, 2)
