@@ -35,6 +35,7 @@ def finished(html):
     html = _OUTSIDE_TAGS.sub(_with_language, html)
     html = _EMPTY_HEAD.sub(r"<td\1>\2</td>", html)
     html = _FOLD.sub(r"\1\3</p>", html)
+    html = html.replace('role="doc-biblioentry"', 'role="listitem"')  # of a list, as it says
     return html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
