@@ -112,19 +112,6 @@ def test_a_mistake_on_the_first_page_is_named(text, complaint, tmp_path):
         landing.page(text, tmp_path)
 
 
-def test_the_first_page_in_jupyterlab_has_links_that_hold(tmp_path, monkeypatch):
-    for name in ("book", "_toc.yml", "CITATION.cff", "results"):
-        (tmp_path / name).symlink_to(boxes.ROOT / name)
-    monkeypatch.setattr(landing, "ROOT", tmp_path)
-    landing.start_notebook(tmp_path / "_build" / "lab")
-    (cell,) = landing.nbformat.read(tmp_path / "_build/lab/start.ipynb", as_version=4).cells
-    links = landing.re.findall(r"\]\(([^)]+)\)|\{figure\} (\S+)", cell.source)
-    assert len(links) > len(CHAPTERS)
-    for link in map("".join, links):
-        assert (tmp_path / "_build" / "lab" / link).exists(), link
-    shutil.rmtree(tmp_path / "_build")
-
-
 def test_japanese_is_marked_in_text_and_nowhere_else():
     html = '<p title="方策">(方策勾配) of Two-Towerモデル</p><script>"方策"</script>'
     marked = '<p title="方策">(<span lang="ja">方策勾配</span>) of Two-Tower'
