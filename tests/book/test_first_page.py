@@ -1,6 +1,6 @@
 """The first page, its pictures, and what is done to every page."""
 
-import shutil
+import re
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
@@ -117,6 +117,22 @@ def test_japanese_is_marked_in_text_and_nowhere_else():
     marked = '<p title="方策">(<span lang="ja">方策勾配</span>) of Two-Tower'
     marked += '<span lang="ja">モデル</span></p><script>"方策"</script>'
     assert finishing.finished(html) == marked
+
+
+def test_columns_of_text_are_marked_and_those_of_numbers_are_not():
+    head = '<tr><td></td><th scope="col">a</th><th scope="col">b</th></tr>'
+    rows = ('<tr><th scope="row">1</th><td>word</td><td>−0.5</td></tr>',)
+    rows += ('<tr><th scope="row">2</th><td>–</td><td>–</td></tr>',)
+    found = finishing.finished(f'<table class="dataframe">{head}{"".join(rows)}</table>')
+    assert re.findall(r'<t[hd] class="text"[^>]*>([^<]*)', found) == [
+        "",
+        "a",
+        "1",
+        "word",
+        "2",
+        "–",
+    ]
+    assert "<td>−0.5</td>" in found and '<th scope="col">b</th>' in found
 
 
 def test_an_empty_header_is_a_cell_and_a_fold_is_called_by_its_text():

@@ -1,4 +1,4 @@
-"""The copy of the book that JupyterLab opens: nothing raw is left, numbers are the site's, links hold."""
+"""The copy of the book that JupyterLab opens: nothing raw is left, and links hold."""
 
 import re
 import sys
