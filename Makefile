@@ -69,9 +69,9 @@ notebooks: $(READY) ## book/text/*.md to book/*.ipynb with outputs; CHAPTERS="01
 	@$(BIN)/python tools/chapters.py notebooks $(CHAPTERS)
 
 .PHONY: lab
-lab: $(READY) ## open the first page and the chapters in JupyterLab
-	@$(BIN)/python tools/landing.py _build/lab
-	@$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/_build/lab/start.ipynb
+lab: $(READY) ## open the first page and the chapters in JupyterLab, in a copy to work in
+	@$(BIN)/python tools/lab.py _build/lab
+	@$(BIN)/jupyter lab --notebook-dir=_build/lab --LabApp.default_url=/lab/tree/start.ipynb
 
 .PHONY: serve
 PORT ?= 8000

@@ -27,6 +27,9 @@ _FOLD = re.compile(
     r'<span></span><span class="c1"># (Checks of this section|Answers)</span>)',
     re.DOTALL,
 )
+_DATA_FRAME = re.compile(r'<table class="dataframe">.*?</table>', re.DOTALL)
+_ROW = re.compile(r"<tr>.*?</tr>", re.DOTALL)
+_CELL = re.compile(r"(<t[hd])\b([^>]*>[^<]*)")
 _IN_BRACKETS = re.compile(r"\(([^()]*)\)")
 
 
@@ -35,7 +38,29 @@ def finished(html):
     html = _OUTSIDE_TAGS.sub(_with_language, html)
     html = _EMPTY_HEAD.sub(r"<td\1>\2</td>", html)
     html = _FOLD.sub(r"\1\3</p>", html)
+    html = html.replace('role="doc-biblioentry"', 'role="listitem"')  # of a list, as it says
+    html = _DATA_FRAME.sub(_with_text_columns, html)
     return html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
+
+
+def _with_text_columns(match):
+    """A table of data in which the cells of columns without numbers are marked as text."""
+    rows = [_CELL.findall(row) for row in _ROW.findall(match[0]) if 'scope="col"' not in row]
+    of_text = [not any(map(_is_number, column)) for column in zip(*rows, strict=False)]
+
+    def marked(row):
+        columns = iter(of_text if "colspan" not in row[0] else [])
+        return _CELL.sub(
+            lambda cell: f'{cell[1]} class="text"{cell[2]}' if next(columns, False) else cell[0],
+            row[0],
+        )
+
+    return _ROW.sub(marked, match[0])
+
+
+def _is_number(cell):
+    _, rest = cell
+    return 'scope="row"' not in rest and re.search(r">[−+±<>≤≥]? ?\.?\d", rest) is not None
 
 
 def _with_language(match):

@@ -1,14 +1,11 @@
 """The first page: its numbers from results/, its lists and map from _toc.yml and the chapters.
 
-landing.py FOLDER    write it as start.ipynb, with its pictures, for JupyterLab
-
 In book/intro.md, `{{ name }}` stands for a number, and a line `% name …` for what a function of
 this module makes of it.
 """
 
 import re
 import sys
-from pathlib import Path
 
 import boxes
 import pictures
@@ -163,22 +160,19 @@ def draw_findings(path):
         plt.close(fig)
 
 
-def start_notebook(folder):
-    """Write the first page as a notebook of one cell, with links that hold from `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+def start_notebook(folder, plain):
+    """Write the first page as a notebook of one cell; `plain` writes out what only a site resolves.
+
+    Its links lead to the folder book beside it.
+    """
     intro = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
     text = page(intro.replace("_static/", ""), folder, inline=False)
-    text = text.replace(f"({folder.name}/", "(")
-    up = "../" * len(folder.relative_to(ROOT).parts)
-    text = re.sub(r"\]\((?=[\w/]+\.(?:ipynb|md)\))", f"]({up}book/", text)
+    text = plain(text).replace(f"({folder.name}/", "(")
+    text = re.sub(r"\]\((?=[\w/]+\.(?:ipynb|md)\))", "](book/", text)
     text = re.sub(
         r"\[\]\([^)]*?(\d\d)_\w+\.ipynb\)", lambda m: f"[chapter {int(m[1])}]{m[0][2:]}", text
     )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text, id="start")])
+    cell = nbformat.v4.new_markdown_cell(text, id="start")
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
     nbformat.write(notebook, folder / "start.ipynb")
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    start_notebook(Path(sys.argv[1]).resolve())

@@ -23,9 +23,13 @@ PAPER = {
     "format": "A4",
     "margin": {"top": "16mm", "bottom": "18mm", "left": "15mm", "right": "15mm"},
     "print_background": True,
+    "scale": 0.8,  # 78 characters of code to the line
 }
 NUMBER = '<div style="font: 8pt sans-serif; width: 100%; text-align: center">{}</div>'
-PACKED = ("book", "opl_lib", "results", "requirements.txt", "pyproject.toml", "LICENSE")
+PACKED = (
+    *("book", "examples", "opl_lib", "results", "tools", "_config.yml", "_toc.yml", "CITATION.cff"),
+    *("LICENSE", "Makefile", "pyproject.toml", "README.md", "requirements.txt"),
+)
 
 
 def page_order():

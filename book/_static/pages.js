@@ -3,7 +3,8 @@ if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = f
 
 // What scrolls sideways can be reached by keyboard, and shows that it scrolls.
 function markScrolling() {
-  for (const box of document.querySelectorAll(".bd-article :is(table, figure, div.math, pre)")) {
+  const wide = ".bd-article :is(table, figure, .picture-box, pre, span.math, div.math mjx-container)";
+  for (const box of document.querySelectorAll(wide)) {
     const overflow = getComputedStyle(box).overflowX;
     const scrolls = overflow !== "visible" && box.scrollWidth > box.clientWidth + 1;
     box.classList.toggle("scrolls", scrolls);
@@ -19,8 +20,16 @@ function nameButtons() {
     button.removeAttribute("aria-label"); // its own text says more
 }
 
+// The side bar is a landmark with all that it has, not only its list of pages.
+function nameSideBar() {
+  const bar = document.querySelector(".bd-sidebar-primary");
+  bar?.setAttribute("role", "navigation");
+  bar?.setAttribute("aria-label", "Book");
+}
+
 window.addEventListener("load", async () => {
   nameButtons();
+  nameSideBar();
   await window.MathJax?.startup?.promise;
   markScrolling();
   window.addEventListener("resize", markScrolling);

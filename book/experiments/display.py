@@ -122,15 +122,17 @@ def label(name: Any) -> str:
 
     Examples
     --------
-    >>> label("baseline_ips"), label("n_clicks"), label(0.5)
-    ('IPS, baseline', 'n clicks', '0.5')
+    >>> label("baseline_ips"), label("n_clicks"), label(0.5), label(20_000)
+    ('IPS, baseline', 'n clicks', '0.5', '20,000')
     """
     if isinstance(name, str):
         code = re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name)
         return NAMES.get(name, name.replace("_", " ") if code else name)
-    if isinstance(name, float | np.floating):
-        return NAMES.get(f"{name:g}", f"{name:g}")
-    return "" if name is None else str(name)
+    if isinstance(name, float | np.floating) and f"{name:g}" in NAMES:
+        return NAMES[f"{name:g}"]
+    if isinstance(name, float | np.floating) and math.isfinite(name) and name != round(name):
+        return f"{name:g}".replace("-", "−", 1) if name < 0 else f"{name:g}"
+    return "" if name is None else _text(name, 0)
 
 
 def column_text(column: pd.Series, digits: int | None = None) -> list[str]:

@@ -112,11 +112,8 @@ def _are_most(numbers: np.ndarray, usual: float) -> bool:
 
 
 def _mean_weight(of: Facts) -> Line:
-    value, error, missing = (
-        of.support.mean_weight,
-        of.support.mean_weight_se,
-        of.support.unsupported_mass,
-    )
+    value, error = of.support.mean_weight, of.support.mean_weight_se
+    missing = of.support.unsupported_mass
     said = error if error > 1e-9 * value else 0.0
     off = is_off_one(value, error)
     unsure = of.support.ess < min(_FEW, of.support.n_units)
@@ -169,10 +166,8 @@ def _mean_weight(of: Facts) -> Line:
 
 def _misses_giants(of: Facts) -> bool:
     """Whether weights average less than 1, and may do so where pscore is right."""
-    n_others = (
-        float((1 - of.pscore).sum()) * of.factor
-    )  # rounds in which another item was to be expected
-    too_rare = n_others < _FEW or tail_index(of.weight) > _HEAVY
+    n_other_items = float((1 - of.pscore).sum()) * of.factor  # as expected from pscore
+    too_rare = n_other_items < _FEW or tail_index(of.weight) > _HEAVY
     value, error = of.support.mean_weight, of.support.mean_weight_se
     return too_rare and value < 1 and is_off_one(value, error) and not of.is_unlisted
 

@@ -38,6 +38,15 @@ def test_names_of_the_code_become_names_for_people():
     assert label("π_θ") == "π_θ"
 
 
+def test_numbers_that_name_a_row_are_written_as_those_in_it():
+    shown = html(pd.DataFrame({20_000: [1]}, index=[5_000]))
+    assert ">20,000<" in shown and ">5,000<" in shown
+    names = [2_000.0, 1e6, 0.5, -3, -0.5, np.int64(1_234), True, np.nan, None]
+    assert [*map(label, names)] == [
+        *("2,000", "1,000,000", "0.5", "−3", "−0.5", "1,234", "yes", "–", ""),
+    ]
+
+
 @pytest.mark.parametrize(
     "frame",
     [

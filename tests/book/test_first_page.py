@@ -1,6 +1,6 @@
 """The first page, its pictures, and what is done to every page."""
 
-import shutil
+import re
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
@@ -112,24 +112,27 @@ def test_a_mistake_on_the_first_page_is_named(text, complaint, tmp_path):
         landing.page(text, tmp_path)
 
 
-def test_the_first_page_in_jupyterlab_has_links_that_hold(tmp_path, monkeypatch):
-    for name in ("book", "_toc.yml", "CITATION.cff", "results"):
-        (tmp_path / name).symlink_to(boxes.ROOT / name)
-    monkeypatch.setattr(landing, "ROOT", tmp_path)
-    landing.start_notebook(tmp_path / "_build" / "lab")
-    (cell,) = landing.nbformat.read(tmp_path / "_build/lab/start.ipynb", as_version=4).cells
-    links = landing.re.findall(r"\]\(([^)]+)\)|\{figure\} (\S+)", cell.source)
-    assert len(links) > len(CHAPTERS)
-    for link in map("".join, links):
-        assert (tmp_path / "_build" / "lab" / link).exists(), link
-    shutil.rmtree(tmp_path / "_build")
-
-
 def test_japanese_is_marked_in_text_and_nowhere_else():
     html = '<p title="方策">(方策勾配) of Two-Towerモデル</p><script>"方策"</script>'
     marked = '<p title="方策">(<span lang="ja">方策勾配</span>) of Two-Tower'
     marked += '<span lang="ja">モデル</span></p><script>"方策"</script>'
     assert finishing.finished(html) == marked
+
+
+def test_columns_of_text_are_marked_and_those_of_numbers_are_not():
+    head = '<tr><td></td><th scope="col">a</th><th scope="col">b</th></tr>'
+    rows = ('<tr><th scope="row">1</th><td>word</td><td>−0.5</td></tr>',)
+    rows += ('<tr><th scope="row">2</th><td>–</td><td>–</td></tr>',)
+    found = finishing.finished(f'<table class="dataframe">{head}{"".join(rows)}</table>')
+    assert re.findall(r'<t[hd] class="text"[^>]*>([^<]*)', found) == [
+        "",
+        "a",
+        "1",
+        "word",
+        "2",
+        "–",
+    ]
+    assert "<td>−0.5</td>" in found and '<th scope="col">b</th>' in found
 
 
 def test_an_empty_header_is_a_cell_and_a_fold_is_called_by_its_text():

@@ -1,5 +1,7 @@
 """The book in one file, and packed to take along, of a site of two pages."""
 
+import re
+import tomllib
 import zipfile
 
 import pytest
@@ -50,6 +52,17 @@ def test_what_is_packed_can_be_read_and_run(site, tmp_path):
     names = zipfile.ZipFile(tmp_path / "book.zip").namelist()
     pages = ["opl-book/html/book/a.html", "opl-book/html/book/b.html"]
     assert names == ["opl-book/book/01_a.ipynb", *pages, "opl-book/requirements.txt"]
+
+
+def test_what_is_packed_is_there():
+    """Chapters read examples and results beside them; an installation reads the README."""
+    assert [name for name in offline.PACKED if not (offline.ROOT / name).exists()] == []
+    readme = tomllib.loads((offline.ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "readme"
+    ]
+    texts = (path.read_text("utf-8") for path in (offline.ROOT / "book" / "text").glob("*.md"))
+    read = {name for text in texts for name in re.findall(r"\.\./(\w+)", text)}
+    assert {readme, "Makefile", "requirements.txt", *read} <= {*offline.PACKED}
 
 
 def test_a_file_that_could_not_be_written_is_not_there(tmp_path):

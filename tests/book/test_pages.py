@@ -66,6 +66,7 @@ def test_tables_are_for_people(slug):
             found = [re.sub("<[^>]*>", "", text).strip() for text in texts]
             assert not [text for text in found if re.fullmatch(r"NaN|nan|[-−]0(\.0+)?", text)]
             assert not [text for text in found if re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", text)]
+            assert not [text for text in found if re.fullmatch("True|False|None|NaT|<NA>", text)]
 
 
 @pytest.mark.parametrize("slug", SLUGS)
