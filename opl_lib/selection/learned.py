@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ..evaluation.estimators import Estimator
+from ..logs.report_facts import short
 from ..plotting import plot_candidates
 from ..protocols import PolicyLike
 from .choice import KEEP, SERVE, TEST, Choice
@@ -116,7 +117,7 @@ class Learned:
         ]
         lines += [f"  {reason}" for reason in self.choice.reasons]
         shown = self.choice.table[_SHOWN]
-        lines += [shown.to_string(float_format="{:,.3g}".format)]
+        lines += [shown.to_string(float_format=short)]
         lines += [f"  ! {names}: {why}" for why, names in self._names_by_reason().items()]
         lines += [f"  - {name} was not tried: {why}" for name, why in self.left_out.items()]
         return "\n".join(lines)
@@ -126,7 +127,7 @@ class Learned:
         shown = self.choice.table[_SHOWN].rename(columns=lambda name: name.replace("_", " "))
         shown["trusted"] = shown["trusted"].map({True: "yes", False: "no"})
         shown = shown.rename_axis(index=None, columns="candidate")
-        table = shown.to_html(float_format="{:,.3g}".format, na_rep="–", border=0)
+        table = shown.to_html(float_format=short, na_rep="–", border=0)
         caption = "<caption>Gains over what runs, and what they rest on.</caption>"
         table = table.replace("<thead>", f"{caption}<thead>", 1)
         asides = {names: why for why, names in self._names_by_reason().items()} | {
