@@ -121,24 +121,3 @@ def spread(feedback: BanditFeedback, products: Products, vectors: np.ndarray) ->
         among = True if eligible is None else eligible.mask(some[rows])
         found.append((x[rows, 1:] @ vectors[:, 1:].T + vectors[:, 0]).std(axis=1, where=among))
     return float(np.concatenate(found).mean())
-
-
-def products_summed(squares: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """``Σ S ⊗ (ã ãᵀ)`` of symmetric S (m, d, d) and ã (m, k): (d · k, d · k), by their halves."""
-    d, k = squares.shape[1], items.shape[1]
-    of_squares, of_items = np.triu_indices(d), np.triu_indices(k)
-    summed = np.zeros((len(of_squares[0]), len(of_items[0])))
-    for rows in row_chunks(len(items), sum(summed.shape), max_elements=2**22):
-        a = items[rows]
-        half = squares[rows][:, of_squares[0], of_squares[1]]
-        summed += half.T @ (a[:, of_items[0]] * a[:, of_items[1]])
-    i, j = _half_of(d)[:, None, :, None], _half_of(k)[None, :, None, :]
-    return summed[i, j].reshape(d * k, d * k)
-
-
-def _half_of(size: int) -> np.ndarray:
-    """Where each entry of a symmetric matrix stands in its upper half."""
-    number = np.zeros((size, size), int)
-    upper = np.triu_indices(size)
-    number[upper] = np.arange(len(upper[0]))
-    return np.maximum(number, number.T)

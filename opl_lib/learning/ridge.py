@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, reduce
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from ..logs.feedback import BanditFeedback
-from .products import Products, products_summed
+from .normal_equations import NormalEquations, times
+from .products import Products
 from .vectors import Shown, Vectors
 
 # Up to so many products, penalties are judged on five folds; beyond, on one.
 _CHEAP_PRODUCTS = 800
 _N_FOLDS = 5
+_ROUNDING = 1e-10  # directions with so small a share of items' spread are none
 _MAX_SUMS = 2**26  # so many numbers for five folds
 PENALTIES = np.geomspace(1e-3, 10, 9)  # of standardised products, per round
 # Of products of the context alone, as a share: they soak up what no choice of items can change.
@@ -53,7 +55,7 @@ class _Sums(NamedTuple):
 
     def error(self, vectors: np.ndarray) -> float:
         """By how much the squared error of predictions is above that of predicting nothing."""
-        return float((vectors * (_times(self.squares, vectors) - 2 * self.moments)).sum())
+        return float((vectors * (times(self.squares, vectors) - 2 * self.moments)).sum())
 
 
 def ridge(
@@ -78,17 +80,17 @@ def ridge(
     n_folds = int(fold.max()) + 1
     if n_folds < 2:
         return Vectors.zeros(products, shown)
-    given = None if score is None else score.of(shown.encoded, np.arange(n_items))
-    if given is None or not given.any():
-        given = score = None
+    scores = () if score is None else (score.of(shown.encoded, np.arange(n_items)),)
+    given = np.array([each for each in scores if each.any()])
+    given = given.reshape(-1, n_items, products.shape[0])
     parts = [_sums(feedback, products, shown, target, weight, fold == k) for k in range(n_folds)]
     whole = reduce(_Sums.plus, parts)
     n_judged = n_folds if n_folds > 2 else 1
+    items = _Items.of(shown.encoded)
 
     @lru_cache(maxsize=n_judged)
     def without(k: int, own: _Own) -> _Problem:
-        others = whole.plus(parts[k], -1)
-        return _Problem(others, shown.encoded, given, own)
+        return _Problem(whole.plus(parts[k], -1), items, given, own)
 
     @cache
     def loss(number: int, own: _Own) -> np.ndarray:
@@ -98,7 +100,7 @@ def ridge(
     number, own = _best(loss, products.shape[0])
     if loss(number, own).sum() >= 0:  # that of predicting nothing
         return Vectors.zeros(products, shown)
-    found = _Problem(whole, shown.encoded, given, own).solved(PENALTIES[number])
+    found = _Problem(whole, items, given, own).solved(PENALTIES[number])
     return found.vectors if score is None else found.vectors.plus(found.factor, score)
 
 
@@ -157,6 +159,25 @@ def _sums(
     return _Sums(squares, moments, len(rows))
 
 
+class _Items(NamedTuple):
+    """Encoded items (m, k) in coordinates (m, r) along axes (r, k): few items need few.
+
+    ``M = W axes`` of the smallest penalty for what it says of these items, which is that of W.
+    """
+
+    coordinates: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def of(cls, encoded: np.ndarray) -> Self:
+        """By a singular value decomposition, scaled by the penalties of columns."""
+        scale = np.ones(encoded.shape[1])
+        scale[0] = 1 / np.sqrt(CONTEXT_PENALTY)
+        left, sizes, axes = np.linalg.svd(encoded * scale, full_matrices=False)
+        r = int((sizes > _ROUNDING * sizes[0]).sum())
+        return cls(left[:, :r] * sizes[:r], axes[:r] * scale)
+
+
 class _Solution(NamedTuple):
     """What was found, the factor of the score, and the vectors that predict, (m, d)."""
 
@@ -167,11 +188,11 @@ class _Solution(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Sums of rounds, encoded items (m, k), the vectors (m, d) of a score, and what is own."""
+    """Sums of rounds, items, a given score's vectors (0 or 1, m, d), and what is own."""
 
     sums: _Sums
-    items: np.ndarray
-    score: np.ndarray | None
+    items: _Items
+    given: np.ndarray
     own: _Own
 
     @cached_property
@@ -181,53 +202,22 @@ class _Problem:
         return self.sums.squares[:, :width, :width] + self.own.penalty * np.eye(width)
 
     @cached_property
-    def equations(self) -> tuple[np.ndarray, np.ndarray]:
+    def equations(self) -> NormalEquations:
         """The normal equations of M, and of the score's factor; own numbers are eliminated."""
         squares, moments, _ = self.sums
         if width := self.own.width:
             share = np.linalg.solve(self.own_squares, squares[:, :width])
-            moments = moments - _times(share.transpose(0, 2, 1), moments[:, :width])
+            moments = moments - times(share.transpose(0, 2, 1), moments[:, :width])
             squares = squares - squares[:, :, :width] @ share
-        gram = products_summed(squares, self.items)
-        moment = (moments.T @ self.items).ravel()
-        if self.score is None:
-            return gram, moment
-        of_score = _times(squares, self.score)
-        cross = (of_score.T @ self.items).reshape(-1, 1)
-        size = np.array([[np.sum(self.score * of_score)]])
-        moment = np.append(moment, np.sum(self.score * moments))
-        return np.block([[gram, cross], [cross.T, size]]), moment
+        return NormalEquations(squares, moments, self.items.coordinates, self.given)
 
     def solved(self, penalty: float) -> _Solution:
         """The regression at a penalty a round."""
-        (_, d), k = self.sums.moments.shape, self.items.shape[1]
-        gram, moment = self.equations
-        relative = np.ones((d, k))
-        relative[:, 0] = CONTEXT_PENALTY
-        penalties = penalty * self.sums.n_rounds * relative.ravel()
-        if self.score is not None:
-            penalties = np.append(penalties, penalty * SCORE_PENALTY * gram[-1, -1])
-        found = _solve(gram, moment, penalties)
-        m, factor = found[: d * k].reshape(d, k), 0.0
-        vectors = self.items @ m.T
-        if self.score is not None:
-            factor = float(found[-1])
-            vectors = vectors + factor * self.score
+        found = self.equations.solved(penalty * self.sums.n_rounds, penalty * SCORE_PENALTY)
+        vectors = self.equations.vectors(found)
         own = np.zeros_like(vectors)
         if width := self.own.width:
-            left = self.sums.moments - _times(self.sums.squares, vectors)
+            left = self.sums.moments - times(self.sums.squares, vectors)
             own[:, :width] = np.linalg.solve(self.own_squares, left[:, :width, None])[:, :, 0]
-        return _Solution(Vectors(m, own), factor, vectors + own)
-
-
-def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Matrices (m, a, b) times vectors (m, b): (m, a)."""
-    return (matrices @ vectors[:, :, None])[:, :, 0]
-
-
-def _solve(gram: np.ndarray, moment: np.ndarray, penalties: np.ndarray) -> np.ndarray:
-    from scipy.linalg import cho_factor, cho_solve
-
-    penalised = gram.copy()
-    penalised[np.diag_indices_from(penalised)] += penalties
-    return cho_solve(cho_factor(penalised, overwrite_a=True, check_finite=False), moment)
+        w, factors = self.equations.split(found)
+        return _Solution(Vectors(w @ self.items.axes, own), float(factors.sum()), vectors + own)
