@@ -151,6 +151,22 @@ def test_a_fold_of_checks_is_called_checks_and_others_are_not():
     assert finishing.finished(fold + other + fold + checks) == fold + other + named + checks
 
 
+@pytest.mark.parametrize(
+    ("shown", "name"),
+    [
+        ('<div class="cell_output">\n<figure>', "Code of the figure"),
+        ('<div class="cell_output">\n<div class="output"><table>', "Code of the table"),
+        ('<div class="cell_output">\n<pre>', "Code"),
+        ("</div><p>text</p><figure>", "Code"),
+    ],
+)
+def test_a_fold_of_code_is_called_by_what_it_makes(shown, name):
+    fold = '<details><p class="collapsed x">Show code cell source</p>'
+    fold += f'<p class="expanded x">Hide code cell source</p><pre></pre></details>\n{shown}'
+    found = re.findall(r'<p class="\w+ x">(.*?)</p>', finishing.finished(fold + fold))
+    assert found == 4 * [name]
+
+
 def test_equations_of_the_notation_have_a_letter():
     numbers = {"displaymath": {"a": (1,), "b": (2,)}}
     others = {"displaymath": {"c": (5, 1)}}
