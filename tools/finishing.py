@@ -51,7 +51,7 @@ def finished(html):
 
 
 def _with_text_columns(match):
-    """A table of data in which the cells of columns without numbers are marked as text."""
+    """A table of data: cells of columns without numbers are marked as text, ± stays in its line."""
     rows = [_CELL.findall(row) for row in _ROW.findall(match[0]) if 'scope="col"' not in row]
     of_text = [not any(map(_is_number, column)) for column in zip(*rows, strict=False)]
 
@@ -62,7 +62,7 @@ def _with_text_columns(match):
             row[0],
         )
 
-    return _ROW.sub(marked, match[0])
+    return _ROW.sub(marked, match[0].replace(" ± ", "&nbsp;±&nbsp;"))
 
 
 def _is_number(cell):

@@ -122,7 +122,7 @@ def test_japanese_is_marked_in_text_and_nowhere_else():
 def test_columns_of_text_are_marked_and_those_of_numbers_are_not():
     head = '<tr><td></td><th scope="col">a</th><th scope="col">b</th></tr>'
     rows = ('<tr><th scope="row">1</th><td>word</td><td>−0.5</td></tr>',)
-    rows += ('<tr><th scope="row">2</th><td>–</td><td>–</td></tr>',)
+    rows += ('<tr><th scope="row">2</th><td>–</td><td>0.1 ± 0.2</td></tr>',)
     found = finishing.finished(f'<table class="dataframe">{head}{"".join(rows)}</table>')
     assert re.findall(r'<t[hd] class="text"[^>]*>([^<]*)', found) == [
         "",
@@ -133,6 +133,7 @@ def test_columns_of_text_are_marked_and_those_of_numbers_are_not():
         "–",
     ]
     assert "<td>−0.5</td>" in found and '<th scope="col">b</th>' in found
+    assert "<td>0.1&nbsp;±&nbsp;0.2</td>" in found
 
 
 def test_an_empty_header_is_a_cell_and_a_fold_is_called_by_its_text():
