@@ -27,12 +27,6 @@ _FOLD = re.compile(
     r'<span></span><span class="c1"># (Checks of this section|Answers)</span>)',
     re.DOTALL,
 )
-_SOURCE = re.compile(
-    r'(<p class="(?:collapsed|expanded)[^>]*>)(?:Show|Hide) code cell source</p>'
-    r"(?=(?:(?!<details).)*?</details>(?:\s|<div [^>]*>)*(<figure|<table)?)",
-    re.DOTALL,
-)
-_SOURCES = {"<figure": "Code of the figure", "<table": "Code of the table", None: "Code"}
 _DATA_FRAME = re.compile(r'<table class="dataframe">.*?</table>', re.DOTALL)
 _ROW = re.compile(r"<tr>.*?</tr>", re.DOTALL)
 _CELL = re.compile(r"(<t[hd])\b([^>]*>[^<]*)")
@@ -44,14 +38,13 @@ def finished(html):
     html = _OUTSIDE_TAGS.sub(_with_language, html)
     html = _EMPTY_HEAD.sub(r"<td\1>\2</td>", html)
     html = _FOLD.sub(r"\1\3</p>", html)
-    html = _SOURCE.sub(lambda fold: f"{fold[1]}{_SOURCES[fold[2]]}</p>", html)
     html = html.replace('role="doc-biblioentry"', 'role="listitem"')  # of a list, as it says
     html = _DATA_FRAME.sub(_with_text_columns, html)
     return html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
 def _with_text_columns(match):
-    """A table of data: cells of columns without numbers are marked as text, ± stays in its line."""
+    """A table of data in which the cells of columns without numbers are marked as text."""
     rows = [_CELL.findall(row) for row in _ROW.findall(match[0]) if 'scope="col"' not in row]
     of_text = [not any(map(_is_number, column)) for column in zip(*rows, strict=False)]
 
@@ -62,7 +55,7 @@ def _with_text_columns(match):
             row[0],
         )
 
-    return _ROW.sub(marked, match[0].replace(" ± ", "&nbsp;±&nbsp;"))
+    return _ROW.sub(marked, match[0])
 
 
 def _is_number(cell):
