@@ -78,7 +78,7 @@ def chapter_map(chapters, address="{}.html"):
             "</a>",
         ]
     about = "Map of the chapters: arcs lead from what is needed to what needs it."
-    return _svg(366, 8 + len(chapters) * step, shapes, about, role="group")
+    return _svg(357, 8 + len(chapters) * step, shapes, about, role="group")
 
 
 def spans(numbers):
@@ -128,7 +128,7 @@ def _arrow(x0, y0, x1, y1):
 
 def _arc(x, y0, y1):
     """From one line down to another, on the right of both, the wider the longer."""
-    reach = x + 20 + 0.14 * (y1 - y0)
+    reach = x + 18 + 0.125 * (y1 - y0)
     return _path(f"M{x:g} {y0:g}C{reach:g} {y0:g} {reach:g} {y1:g} {x:g} {y1:g}", x, y1, -1, 0)
 
 
