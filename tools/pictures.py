@@ -3,7 +3,6 @@
 pictures.py    write book/_static/loop.svg, which README.md shows
 """
 
-import textwrap
 from html import escape
 from pathlib import Path
 
@@ -26,13 +25,13 @@ svg.picture { --ink: var(--pst-color-text-base, #222832); --edge: var(--pst-colo
 @media (prefers-color-scheme: dark) { svg.picture { --ink: var(--pst-color-text-base, #e6e8eb);
   --edge: var(--pst-color-primary, #7ab7ff); --paper: var(--pst-color-background, #14181e);
   --box: var(--pst-color-surface, #29313d); } }
-svg.picture text { fill: var(--ink); font-family: system-ui, sans-serif; text-anchor: middle; }
+svg.picture text { fill: var(--ink); font-family: system-ui, sans-serif; }
 svg.picture rect.paper { fill: var(--paper); }
 svg.picture rect.box { fill: var(--box); stroke: var(--edge); stroke-width: 1.5; }
 svg.picture path.edge { fill: none; stroke: var(--edge); stroke-width: 1.5; opacity: 0.7; }
 svg.picture path.head { fill: var(--edge); }
 svg.picture a text { text-decoration: none; }
-svg.picture a:hover rect.box { stroke-width: 3; }
+svg.picture a:hover :is(rect.box, path.edge) { stroke-width: 3; opacity: 1; }
 </style>"""
 
 
@@ -58,47 +57,28 @@ def loop(known):
 
 
 def chapter_map(chapters, address="{}.html"):
-    """What each chapter needs, from its box: earlier ones above, an arrow to each that needs it."""
-    rows = _rows(chapters)
-    width, height, gap_x, gap_y = 122, 62, 10, 34
-    total = 20 + max(len(row) for row in rows) * (width + gap_x)
-    place = {}
-    for level, row in enumerate(rows):
-        start = (total - len(row) * (width + gap_x) + gap_x) / 2
-        for i, each in enumerate(row):
-            place[each.number] = (start + i * (width + gap_x), 10 + level * (height + gap_y))
+    """What each chapter needs, from its box: one under the other, with numbers and arcs.
+
+    As narrow as a phone, so that it never scrolls.
+    """
+    left, width, height, step = 4, 274, 22, 27
+    top = {each.number: 8 + i * step for i, each in enumerate(chapters)}
     needs = boxes.nearest(chapters)
     shapes = []
-    for number, (x, y) in place.items():
-        for needed in needs[number]:
-            from_x, from_y = place[needed]
-            start = (from_x + width / 2, from_y + height)
-            shapes.append(_curve(*start, x + width / 2, y - 2))
     for each in chapters:
-        x, y = place[each.number]
-        title = textwrap.wrap(f"{each.number} {each.title.split(':')[0]}", 18)[:3]
-        lines = [(line, 12, 400) for line in title]
-        text = _lines(lines, x + width / 2, y + height / 2 + 12 - 8 * len(lines), step=16)
-        shapes.append(f'<a href="{address.format(each.slug)}">')
-        shapes += [_box(x, y, width, height), *text, "</a>"]
-    about = "Map of the chapters: arrows lead from what is needed to what needs it."
-    return _svg(total, 10 + len(rows) * (height + gap_y), shapes, about, role="group")
-
-
-def _rows(chapters):
-    """Chapters by how many others must be read one after the other before; near what they need."""
-    needs = boxes.nearest(chapters)
-    level, column = {}, {}
-    for each in chapters:  # what is needed comes first in the book, or is not drawn
-        level[each.number] = 1 + max((level.get(n, -1) for n in needs[each.number]), default=-1)
-    rows = []
-    for depth in range(1 + max(level.values())):
-        row = [each for each in chapters if level[each.number] == depth]
-        middles = {each: [column[n] for n in needs[each.number]] or [0.5] for each in row}
-        row.sort(key=lambda each, of=middles: (sum(of[each]) / len(of[each]), each.number))
-        column |= {each.number: (i + 0.5) / len(row) for i, each in enumerate(row)}
-        rows.append(row)
-    return rows
+        y, needed = top[each.number], sorted(needs[each.number])
+        title = each.title.split(":")[0]
+        title = f"{each.number} {title if len(title) < 34 else title.split(',')[0]}"
+        shapes += [
+            f'<a href="{address.format(each.slug)}">',
+            _box(left, y, width, height),
+            *_lines([(title, 12, 400)], left + 8, y + 15, anchor="start"),
+            *_lines([(", ".join(map(str, needed)), 11, 400)], left + width - 8, y + 15, "end"),
+            *(_arc(left + width, top[n] + 15, y + 7) for n in needed),
+            "</a>",
+        ]
+    about = "Map of the chapters: arcs lead from what is needed to what needs it."
+    return _svg(357, 8 + len(chapters) * step, shapes, about, role="group")
 
 
 def spans(numbers):
@@ -131,11 +111,11 @@ def _box(x, y, width, height):
     return f'<rect class="box" x="{x:g}" y="{y:g}" width="{width}" height="{height}" rx="7"/>'
 
 
-def _lines(lines, x, y, step=20):
+def _lines(lines, x, y, anchor="middle"):
     """Lines of text under each other, each a text with its size and weight."""
     return [
-        f'<text x="{x:g}" y="{y + i * step:g}" font-size="{size}" font-weight="{weight}">'
-        f"{escape(text)}</text>"
+        f'<text x="{x:g}" y="{y + i * 20:g}" font-size="{size}" font-weight="{weight}" '
+        f'text-anchor="{anchor}">{escape(text)}</text>'
         for i, (text, size, weight) in enumerate(line for line in lines if line[0])
     ]
 
@@ -146,11 +126,10 @@ def _arrow(x0, y0, x1, y1):
     )
 
 
-def _curve(x0, y0, x1, y1):
-    bend = (y1 - y0) / 2
-    return _path(
-        f"M{x0:g} {y0:g}C{x0:g} {y0 + bend:g} {x1:g} {y1 - bend:g} {x1:g} {y1:g}", x1, y1, 0, 1
-    )
+def _arc(x, y0, y1):
+    """From one line down to another, on the right of both, the wider the longer."""
+    reach = x + 18 + 0.125 * (y1 - y0)
+    return _path(f"M{x:g} {y0:g}C{reach:g} {y0:g} {reach:g} {y1:g} {x:g} {y1:g}", x, y1, -1, 0)
 
 
 def _path(line, x, y, dx, dy):
