@@ -33,8 +33,12 @@ UNRENDERED = r"""
 }
 """
 
+# Images that were not found, or that are not shown in their own proportions.
 BROKEN_IMAGES = """
-() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)
+() => [...document.images].filter(i => {
+  const [wide, high] = [i.clientWidth / i.naturalWidth, i.clientHeight / i.naturalHeight];
+  return i.complete && (!i.naturalWidth || Math.abs(wide / high - 1) > 0.05);
+}).map(i => i.src)
 """
 
 
