@@ -27,9 +27,15 @@ _FOLD = re.compile(
     r'<span></span><span class="c1"># (Checks of this section|Answers)</span>)',
     re.DOTALL,
 )
+_CODE = re.compile(r"(Show|Hide) code cell source")
+_CELL_START = re.compile(r'(?=<div class="cell )')
+_SHOWN = re.compile(
+    r'<div class="cell_output.*?(?:(?P<image><img)|<table class="dataframe)', re.DOTALL
+)
 _DATA_FRAME = re.compile(r'<table class="dataframe">.*?</table>', re.DOTALL)
 _ROW = re.compile(r"<tr>.*?</tr>", re.DOTALL)
 _CELL = re.compile(r"(<t[hd])\b([^>]*>[^<]*)")
+_LONGEST_NUMBER = 30  # letters of "0.52 ± 0.04" and the like; what is longer is a sentence
 _IN_BRACKETS = re.compile(r"\(([^()]*)\)")
 
 
@@ -38,15 +44,26 @@ def finished(html):
     html = _OUTSIDE_TAGS.sub(_with_language, html)
     html = _EMPTY_HEAD.sub(r"<td\1>\2</td>", html)
     html = _FOLD.sub(r"\1\3</p>", html)
+    html = "".join(map(_with_named_code, _CELL_START.split(html)))
     html = html.replace('role="doc-biblioentry"', 'role="listitem"')  # of a list, as it says
     html = _DATA_FRAME.sub(_with_text_columns, html)
     return html.replace('<summary aria-label="Toggle hidden content">', "<summary>")
 
 
+def _with_named_code(cell):
+    """The HTML from one cell to the next: its folded code is called by what the code makes."""
+    shown = _SHOWN.search(cell)
+    what = shown and (" of the figure" if shown["image"] else " of the table")
+    return _CODE.sub(f"Code{what or ''}", cell)
+
+
 def _with_text_columns(match):
     """A table of data in which the cells of columns without numbers are marked as text."""
     rows = [_CELL.findall(row) for row in _ROW.findall(match[0]) if 'scope="col"' not in row]
-    of_text = [not any(map(_is_number, column)) for column in zip(*rows, strict=False)]
+    of_text = [
+        not any(map(_is_number, column)) or any(map(_is_sentence, column))
+        for column in zip(*rows, strict=False)
+    ]
 
     def marked(row):
         columns = iter(of_text if "colspan" not in row[0] else [])
@@ -61,6 +78,10 @@ def _with_text_columns(match):
 def _is_number(cell):
     _, rest = cell
     return 'scope="row"' not in rest and re.search(r">[−+±<>≤≥]? ?\.?\d", rest) is not None
+
+
+def _is_sentence(cell):
+    return len(cell[1].partition(">")[2]) > _LONGEST_NUMBER
 
 
 def _with_language(match):

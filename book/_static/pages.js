@@ -1,6 +1,15 @@
 // From disk, a page may not read others: search shows titles without excerpts.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
+// Hits in the glossary are told apart by their terms.
+function nameTerms() {
+  for (const link of document.querySelectorAll("#search-results a[href*='#term-']:not(.named)")) {
+    const term = decodeURIComponent(link.hash).replace("#term-", "").replaceAll("-", " ");
+    link.classList.add("named");
+    link.append(`: ${term}`);
+  }
+}
+
 // What scrolls sideways can be reached by keyboard, and shows that it scrolls.
 function markScrolling() {
   const wide = ".bd-article :is(table, figure, .picture-box, pre, span.math, div.math mjx-container)";
@@ -30,6 +39,9 @@ function nameSideBar() {
 window.addEventListener("load", async () => {
   nameButtons();
   nameSideBar();
+  nameTerms();
+  const results = document.getElementById("search-results");
+  if (results) new MutationObserver(nameTerms).observe(results, { childList: true, subtree: true });
   await window.MathJax?.startup?.promise;
   markScrolling();
   window.addEventListener("resize", markScrolling);

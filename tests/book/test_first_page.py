@@ -151,6 +151,26 @@ def test_a_fold_of_checks_is_called_checks_and_others_are_not():
     assert finishing.finished(fold + other + fold + checks) == fold + other + named + checks
 
 
+def test_folded_code_is_called_by_what_it_makes():
+    fold = '<div class="cell x"><p class="collapsed">Show code cell source</p>{}</div>'
+    output = '<div class="cell_output x">{}</div>'
+    image, table = (
+        output.format('<img src="a">'),
+        output.format('<table class="dataframe"></table>'),
+    )
+    page = "".join(map(fold.format, (image, table, output.format("1"), ""))) + '<img src="b">'
+    found = finishing.finished(page)
+    names = re.findall('collapsed">(.*?)</p>', found)
+    assert names == ["Code of the figure", "Code of the table", "Code", "Code"]
+
+
+def test_a_column_with_a_sentence_is_text_though_it_starts_with_a_number():
+    cells = ("40,000", "500 clicks in 1,000 rounds, which is enough")
+    rows = "".join(f"<tr><td>{cell}</td><td>1</td></tr>" for cell in cells)
+    found = finishing.finished(f'<table class="dataframe">{rows}</table>')
+    assert found.count('<td class="text">') == 2 and found.count("<td>1</td>") == 2
+
+
 def test_equations_of_the_notation_have_a_letter():
     numbers = {"displaymath": {"a": (1,), "b": (2,)}}
     others = {"displaymath": {"c": (5, 1)}}

@@ -144,6 +144,7 @@ def test_search_from_disk_leads_to_a_term_by_its_japanese_name(browser):
         page.goto((HTML / "search.html").as_uri() + "?q=オフ方策評価")
         first = page.locator("#search-results li a").first
         assert first.get_attribute("href") == "book/glossary.html#term-off-policy-evaluation"
+        assert first.inner_text() == "Glossary: off policy evaluation"
     assert problems == []
 
 
