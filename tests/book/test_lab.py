@@ -7,6 +7,9 @@ import boxes
 import lab
 import nbformat
 import pytest
+from markdown_it import MarkdownIt
+
+import opl_lib
 
 HTML = boxes.ROOT / "_build" / "html" / "book"
 SHOWN_BY_LAB = {
@@ -48,6 +51,21 @@ def test_links_lead_to_files(folder):
         files = [link for link in map("".join, links) if re.fullmatch(r"[\w./-]+\.\w+", link)]
         assert files, path.name
         assert [link for link in files if not (path.parent / link).exists()] == [], path.name
+
+
+def test_the_api_page_is_read_and_not_raw(folder):
+    page = (folder / "book" / "api.md").read_text(encoding="utf-8")
+    html = MarkdownIt().render(page)
+    assert sorted(re.findall(r"<h3><code>(\w+)</code></h3>", html)) == sorted(opl_lib.__all__)
+    texts = re.findall(r'<pre><code class="language-text">(.*?)</code></pre>', html, re.DOTALL)
+    of_a_policy = [text for text in texts if text.startswith("TwoTowerPolicy.recommend(self, ")]
+    assert "The probability of each, given those before it" in of_a_policy[0]
+    assert "k=1, random_state=None, eligible=None)\n\nDraw a page" in of_a_policy[0]
+    index = next(text for text in texts if text.startswith("ExploringPolicy("))
+    assert "index=ItemIndex)" in index
+    said = re.sub(r"<pre>.*?</pre>", "", html, flags=re.DOTALL)
+    assert not re.search(r"\.\. \w+|:::|\{[a-z:-]+\}|~~~|&lt;", said)
+    assert " at 0x" not in page
 
 
 def test_a_figure_has_its_caption_and_what_the_site_folds_is_folded(folder):
