@@ -1,6 +1,8 @@
 """The copy of the book that JupyterLab opens: nothing raw is left, and links hold."""
 
 import re
+import shutil
+import subprocess
 import sys
 
 import boxes
@@ -104,6 +106,26 @@ def test_what_was_changed_in_the_copy_stays(tmp_path, monkeypatch, capsys):
     lab.main()
     assert (tmp_path / "lab" / "start.ipynb").read_text() == "mine"
     assert "as you left it" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+def test_clean_takes_what_was_made_and_leaves_the_copy(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
+        shutil.copy2(boxes.ROOT / name, tmp_path)
+
+    def make(*arguments):
+        command = ["make", *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, text=True, capture_output=True)
+
+    (written,) = re.findall(r"tools/lab\.py (\S+)", make("--dry-run", "lab").stdout)
+    for folder in ("_build", written):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "start.ipynb").write_text("mine")
+    make("clean")
+    assert not (tmp_path / "_build").exists()
+    assert (tmp_path / written / "start.ipynb").read_text() == "mine"
+    ignored = (boxes.ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert {f"/{written}/", f"/{written}.partial/"} <= set(ignored)
 
 
 def test_an_unknown_label_is_an_error():
