@@ -69,9 +69,9 @@ notebooks: $(READY) ## book/text/*.md to book/*.ipynb with outputs; CHAPTERS="01
 	@$(BIN)/python tools/chapters.py notebooks $(CHAPTERS)
 
 .PHONY: lab
-lab: $(READY) ## open the first page and the chapters in JupyterLab, in a copy to work in
-	@$(BIN)/python tools/lab.py _build/lab
-	@$(BIN)/jupyter lab --notebook-dir=_build/lab --LabApp.default_url=/lab/tree/start.ipynb
+lab: $(READY) ## open the first page and the chapters in JupyterLab, in lab/, a copy to work in
+	@$(BIN)/python tools/lab.py lab
+	@$(BIN)/jupyter lab --notebook-dir=lab --LabApp.default_url=/lab/tree/start.ipynb
 
 .PHONY: serve
 PORT ?= 8000
@@ -106,5 +106,5 @@ lint: $(READY) ## check style, layers and types
 	@$(BIN)/mypy
 
 .PHONY: clean
-clean: ## remove what the targets made, .venv included
+clean: ## remove what the targets made, .venv included; not lab/, where you worked
 	rm -rf .venv .venv-floors _build build *.egg-info

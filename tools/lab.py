@@ -15,6 +15,7 @@ from pathlib import Path
 import boxes
 import landing
 import nbformat
+import public_names
 from pybtex.database import parse_file
 from pybtex.richtext import Text
 
@@ -161,6 +162,8 @@ def write(folder):
     for page in ("glossary", "notation", "coverage"):
         text = (BOOK / f"{page}.md").read_text(encoding="utf-8")
         (folder / "book" / f"{page}.md").write_text(plain(text), encoding="utf-8")
+    api = public_names.plain_page((BOOK / "api.md").read_text(encoding="utf-8"))
+    (folder / "book" / "api.md").write_text(plain(api), encoding="utf-8")
     (folder / "book" / "bibliography.md").write_text(bibliography(), encoding="utf-8")
     landing.start_notebook(folder, plain)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import secrets
 import threading
@@ -17,6 +18,7 @@ from .records import Records, by_request
 
 MAX_BATCH = 64
 MAX_WAITING = 1000
+FAR = 1000  # features are near unit scale, and this is no standardised number of a million rows
 
 
 class Refused(Exception):
@@ -57,7 +59,7 @@ class Draws:
         shown, rewards = by_request(records.known, records.path)
         self.rewards: dict[str, float | None] = {**dict.fromkeys(shown), **rewards}
         records.known.clear()
-        self.counts = {"shown": 0, "reward": 0, "batches": 0}
+        self.counts = {"shown": 0, "reward": 0, "batches": 0, "far": 0}
         self.failed: str | None = None
         self._waiting: queue.SimpleQueue = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -138,6 +140,7 @@ class Draws:
             for row, each in enumerate(asks):
                 mask[row, each.eligible] = True
         context = np.array([each.context for each in asks], dtype=np.float32)
+        self._count_far(context)
         drawn = policy.draw(context, self.model.items, eligible=mask)
         for row, each in enumerate(asks):
             answer = {
@@ -158,6 +161,21 @@ class Draws:
                 "pscore": answer["pscore"],
             }
             yield record, answer
+
+    def _count_far(self, context: np.ndarray) -> None:
+        """Count visitors like no row of a log, and say so once."""
+        largest = np.abs(context).max(axis=1, initial=0)
+        if not largest.max() > FAR:
+            return
+        if not self.counts["far"]:
+            row = int(largest.argmax())
+            feature = int(np.abs(context[row]).argmax())
+            logging.getLogger("serve").warning(
+                "context.%d is %g, and features are near unit scale where a policy was learned: "
+                "is it encoded as the log was? serve_far_total counts such requests.",
+                *(feature, context[row, feature]),
+            )
+        self.counts["far"] += int((largest > FAR).sum())
 
     def _reward(self, each: Reward, new: dict[str, float]) -> Any:
         """The answer to a reward, which is added to the new ones unless it is known."""

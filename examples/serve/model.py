@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +44,15 @@ def save_model(
     k: int = 50,
     index: str = "exact",
 ) -> None:
-    """Write what is served to a folder: a policy, features (n_actions, width) and ids of items."""
+    """Write what is served to a folder: a policy, features (n_actions, width) and ids of items.
+
+    A warning names items of equal features.
+    """
     ids = [str(each) for each in ids]
     if len(set(ids)) != len(items) or len(ids) != len(items):
         raise ValueError(f"ids must name each of the {len(items)} items, and no two alike.")
     opl.ExploringPolicy(policy, epsilon, k, INDEXES[index])  # refuses what cannot be
+    _say_twins(np.asarray(items, dtype=np.float32), ids)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()
@@ -58,6 +63,19 @@ def save_model(
     policy.save(folder / "policy.pt")
     if index == "hnsw":  # to build it takes longer than a start should
         opl.HNSWIndex(policy.embed_items(np.asarray(items, np.float32))).save(folder / "items.hnsw")
+
+
+def _say_twins(items: np.ndarray, ids: list[str]) -> None:
+    """Warn of items that the policy cannot tell apart."""
+    _, first, number = np.unique(items, axis=0, return_index=True, return_inverse=True)
+    twins = np.flatnonzero(first[number.ravel()] != np.arange(len(items)))
+    if len(twins):
+        same = ids[twins[0]], ids[first[number.ravel()[twins[0]]]]
+        warnings.warn(
+            f"items: {len(twins)} have the features of an earlier one, such as {same[0]!r} those "
+            f"of {same[1]!r}; no policy tells these apart. Give them features that differ.",
+            stacklevel=3,
+        )
 
 
 def load_model(folder: str | Path) -> Model:

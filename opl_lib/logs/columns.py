@@ -148,6 +148,11 @@ class Columns:
         ------
         ValueError
             If a column is missing or renamed, or of another kind than the one that was fitted.
+
+        Warns
+        -----
+        UserWarning
+            If a number is a thousand standard deviations from what was fitted, or more.
         """
         check_frame("context", frame, may_be_empty=True)
         return encode(frame, self.context, "context")

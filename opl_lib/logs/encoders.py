@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arrays import first
+from ..checks import warn_user
 from .hashing import hashed
 from .typed import (
     DATES,
@@ -33,6 +34,8 @@ _FREQUENT = 0.01
 # Numbers within these bounds are features as they are: flags, shares, coordinates.
 _SMALL, _LARGE = 0.01, 1.0
 _MOST = 1e150  # squares of larger numbers are not finite
+# In standard deviations: of n rows, none is further from their mean than √n, here of a million.
+_FAR = 1000
 _WORD = re.compile(r"\w+")
 
 
@@ -167,14 +170,23 @@ def encode(frame: Any, encoders: Sequence[Encoder], role: str) -> np.ndarray:
             )
         with np.errstate(over="ignore"):
             features = each.encode(column)
-        if not np.isfinite(features).all():
-            row = first(~np.isfinite(features))[0]
-            raise ValueError(
-                f"{role}: column {each.name!r} is far from what the columns were fitted on; row "
-                f"{row} has {column.values[row]}. Correct it."
-            )
+        if not np.abs(features).max(initial=0) <= _FAR:
+            _say_far(role, each.name, column.values, features)
         made.append(features)
     return np.hstack(made)
+
+
+def _say_far(role: str, name: Any, values: np.ndarray, features: np.ndarray) -> None:
+    """Raise if features are not finite, and warn if they are like nothing that was fitted."""
+    is_finite = bool(np.isfinite(features).all())
+    row = first(~(np.abs(features) <= _FAR) if is_finite else ~np.isfinite(features))[0]
+    said = (
+        f"{role}: column {name!r} is far from what the columns were fitted on; row {row} has "
+        f"{values[row]}."
+    )
+    if not is_finite:
+        raise ValueError(f"{said} Correct it.")
+    warn_user(f"{said} Nothing was learned of such rows: correct it, or cut it off.")
 
 
 def _learned(columns: Sequence[Typed], max_categories: int) -> list[Any]:

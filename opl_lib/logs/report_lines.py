@@ -8,6 +8,7 @@ import numpy as np
 
 from .balance import balanced_features
 from .report_facts import FEW_CARRIERS, LOOK, MOST_GROUPS, WRONG, Facts, Line, is_far, line, short
+from .report_tail import tail_line
 from .report_times import drift_line, repeated, returning_line, time_line
 from .report_totals import set_sizes
 
@@ -31,6 +32,8 @@ def lines_of_rewards(of: Facts) -> Iterator[Line]:
     """What came of it."""
     yield _rewards(of)
     yield _carriers(of)
+    if (tail := tail_line(of)) is not None:
+        yield tail
     if of.order is not None:
         yield drift_line(of, of.order)
 

@@ -21,7 +21,7 @@ Columns = dict[str, np.ndarray]
 MOST_ROUNDS = 2**18
 # Users who are counted as they come, to find one with a large share of all rounds.
 _N_COUNTED = 64
-_COUNTED_WHOLE = "rounds", "propensities", "items never logged"
+_COUNTED_WHOLE = "rounds", "tail of rewards", "propensities", "items never logged"
 _ERROR_OF_SAMPLE = "rewards", "mean weight"
 _IF_IN_ORDER = "time", "items on offer"
 

@@ -12,6 +12,8 @@ from .rounds import SURE, Rounds
 from .support import SupportReport, uniform_logged
 from .units import near_one
 
+N_ENDS = 1000
+
 
 @dataclass(frozen=True, eq=False)
 class Totals:
@@ -27,7 +29,12 @@ class Totals:
     n_sure : int
         Rounds with a choice in which pscore is 1.
     means : dict of str to float
-        Of the rewards; of the weights of showing all that is on offer alike; of these by pscore.
+        Of the rewards and of their sizes; of the weights of showing all that is on offer alike; of
+        these by pscore.
+    spread : float
+        Standard deviation of the rewards.
+    ends : array of shape (at most 2 N_ENDS,)
+        The smallest and the largest rewards, in order; all of them, if they are few.
     least, most : dict of str to float
         Of rewards, propensities and weights.
     n_clicks : int
@@ -45,6 +52,8 @@ class Totals:
     n_of_set: np.ndarray
     n_sure: int
     means: dict[str, float]
+    spread: float
+    ends: np.ndarray
     least: dict[str, float]
     most: dict[str, float]
     n_clicks: int
@@ -63,13 +72,21 @@ class Totals:
         sizes = set_sizes(log)
         with np.errstate(over="ignore"):
             by_pscore = float((weight / pscore).mean())
+        near, scale = near_one(reward)
         of_all = {"reward": log.reward, "pscore": pscore, "weight": weight}
         return cls(
             n_rounds=log.n_rounds,
             n_shown=np.bincount(log.action, minlength=log.n_actions),
             n_of_set=np.bincount(number, minlength=len(sizes)),
             n_sure=int(np.sum((pscore > SURE) & (sizes[number] > 1))),
-            means={"reward": _mean(reward), "weight": _mean(weight), "by pscore": by_pscore},
+            means={
+                "reward": _mean(reward),
+                "size": _mean(np.abs(reward)),
+                "weight": _mean(weight),
+                "by pscore": by_pscore,
+            },
+            spread=float(near.std()) * scale,
+            ends=_ends(reward),
             least={name: float(column.min()) for name, column in of_all.items()},
             most={name: float(column.max()) for name, column in of_all.items()},
             n_clicks=int(np.sum(reward == 1)),
@@ -84,6 +101,8 @@ class Totals:
         """Those of these rounds and the next ones."""
         n = self.n_rounds + later.n_rounds
         a, b = self.n_rounds / n, later.n_rounds / n
+        between = math.sqrt(a * b)  # halves at most, so that no difference of them overflows
+        between = between * self.means["reward"] - between * later.means["reward"]
         times = None
         if self.times is not None and later.times is not None:
             times = self.times.then(later.times)
@@ -93,6 +112,8 @@ class Totals:
             n_of_set=self.n_of_set + later.n_of_set,
             n_sure=self.n_sure + later.n_sure,
             means={name: a * x + b * later.means[name] for name, x in self.means.items()},
+            spread=math.hypot(math.sqrt(a) * self.spread, math.sqrt(b) * later.spread, between),
+            ends=_ends(np.append(self.ends, later.ends)),
             least={name: min(x, later.least[name]) for name, x in self.least.items()},
             most={name: max(x, later.most[name]) for name, x in self.most.items()},
             n_clicks=self.n_clicks + later.n_clicks,
@@ -127,6 +148,14 @@ def _mean(terms: np.ndarray) -> float:
     """The mean of finite terms, whose sum may overflow."""
     near, scale = near_one(terms)
     return float(near.mean()) * scale
+
+
+def _ends(terms: np.ndarray) -> np.ndarray:
+    """The N_ENDS smallest and as many of the largest, in order."""
+    if len(terms) > 2 * N_ENDS:
+        parted = np.partition(terms, (N_ENDS - 1, len(terms) - N_ENDS))
+        terms = np.append(parted[:N_ENDS], parted[-N_ENDS:])
+    return np.sort(terms)
 
 
 def set_sizes(log: Rounds) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..arrays import row_chunks
-from ..checks import check_number, check_seed, plain_arithmetic
+from ..checks import check_number, check_seed, plain_arithmetic, warn_user
 from ..logs.eligible import eligible_rows
 from ..logs.known_columns import context_features
 from .encode import single_features
@@ -46,6 +46,7 @@ def draw_pages(
     policy = policy.for_items(action_context)
     check_number("k", k, Integral, least=1, most=len(action_context))
     if policy.temperature == 0:
+        _say_twins(policy, action_context)
         page = policy.top_k(features, action_context, k, eligible)
         return page, np.ones(page.shape)
     rng, item = np.random.default_rng(random_state), np.empty((len(features), int(k)), np.int64)
@@ -53,6 +54,20 @@ def draw_pages(
     for rows, scores in _scores(policy, features, action_context, eligible, int(k)):
         item[rows], pscore[rows] = _pages(policy._logits(scores).numpy(), int(k), rng)
     return policy._ids(action_context, item), pscore
+
+
+def _say_twins(policy: Any, action_context: Any) -> None:
+    """Warn of items that only their order tells apart: twins, or all where nothing was learned."""
+    index = policy._index(action_context)
+    if len(index._twins):
+        pair = np.array([index._first[0], index._twins[0]])
+        first, other = policy._ids(action_context, pair).tolist()
+        warn_user(
+            f"action_context: {len(index._twins)} of {len(index)} items always have the score of "
+            f"an earlier one, such as {other!r} that of {first!r}, and a greedy policy shows the "
+            "earlier one first. Give items features that differ; if they do, the policy learned "
+            "nothing of them, and a temperature above 0 shows all alike."
+        )
 
 
 def _scores(

@@ -107,6 +107,11 @@ class ServedProducts(Drawn):
             left. Row numbers of `action_context`, or ids of the items of a frame.
         pscore : array of shape (n, k)
             The probability of each, given those before it, to be logged with it; 1 if greedy.
+
+        Warns
+        -----
+        UserWarning
+            If the policy is greedy and only their order tells some items apart.
         """
         return draw_pages(self, context, action_context, k, random_state, eligible)
 

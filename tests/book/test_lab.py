@@ -1,12 +1,17 @@
 """The copy of the book that JupyterLab opens: nothing raw is left, and links hold."""
 
 import re
+import shutil
+import subprocess
 import sys
 
 import boxes
 import lab
 import nbformat
 import pytest
+from markdown_it import MarkdownIt
+
+import opl_lib
 
 HTML = boxes.ROOT / "_build" / "html" / "book"
 SHOWN_BY_LAB = {
@@ -50,6 +55,21 @@ def test_links_lead_to_files(folder):
         assert [link for link in files if not (path.parent / link).exists()] == [], path.name
 
 
+def test_the_api_page_is_read_and_not_raw(folder):
+    page = (folder / "book" / "api.md").read_text(encoding="utf-8")
+    html = MarkdownIt().render(page)
+    assert sorted(re.findall(r"<h3><code>(\w+)</code></h3>", html)) == sorted(opl_lib.__all__)
+    texts = re.findall(r'<pre><code class="language-text">(.*?)</code></pre>', html, re.DOTALL)
+    of_a_policy = [text for text in texts if text.startswith("TwoTowerPolicy.recommend(self, ")]
+    assert "The probability of each, given those before it" in of_a_policy[0]
+    assert "k=1, random_state=None, eligible=None)\n\nDraw a page" in of_a_policy[0]
+    index = next(text for text in texts if text.startswith("ExploringPolicy("))
+    assert "index=ItemIndex)" in index
+    said = re.sub(r"<pre>.*?</pre>", "", html, flags=re.DOTALL)
+    assert not re.search(r"\.\. \w+|:::|\{[a-z:-]+\}|~~~|&lt;", said)
+    assert " at 0x" not in page
+
+
 def test_a_figure_has_its_caption_and_what_the_site_folds_is_folded(folder):
     cells = nbformat.read(folder / "book" / "06_ips_and_dr.ipynb", as_version=4).cells
     drawn = [n for n, cell in enumerate(cells) if lab.figure_of(cell)]
@@ -86,6 +106,26 @@ def test_what_was_changed_in_the_copy_stays(tmp_path, monkeypatch, capsys):
     lab.main()
     assert (tmp_path / "lab" / "start.ipynb").read_text() == "mine"
     assert "as you left it" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+def test_clean_takes_what_was_made_and_leaves_the_copy(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
+        shutil.copy2(boxes.ROOT / name, tmp_path)
+
+    def make(*arguments):
+        command = ["make", *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, text=True, capture_output=True)
+
+    (written,) = re.findall(r"tools/lab\.py (\S+)", make("--dry-run", "lab").stdout)
+    for folder in ("_build", written):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "start.ipynb").write_text("mine")
+    make("clean")
+    assert not (tmp_path / "_build").exists()
+    assert (tmp_path / written / "start.ipynb").read_text() == "mine"
+    ignored = (boxes.ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert {f"/{written}/", f"/{written}.partial/"} <= set(ignored)
 
 
 def test_an_unknown_label_is_an_error():

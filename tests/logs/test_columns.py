@@ -406,9 +406,9 @@ def test_balance_names_the_features():
 def test_a_warning_of_scale_names_the_column():
     visits, items = shop()
     columns = log_of(visits, items).columns
-    later = log_of(
-        visits.assign(age=visits.age * 1000), items, context=None, item_id=None, columns=columns
-    )
+    given = {"context": None, "item_id": None, "columns": columns}
+    with pytest.warns(UserWarning, match="column 'age' is far .*; row 0 has"):
+        later = log_of(visits.assign(age=visits.age * 1000), items, **given)
     with pytest.warns(UserWarning, match="context, column 'age' has mean"):
         warn_of_scale([later])
 

@@ -10,6 +10,8 @@ import pytest
 
 import opl_lib as opl
 from opl_lib.answers import action_probabilities
+from opl_lib.logs.report_facts import Facts
+from opl_lib.logs.report_tail import tail_line
 from opl_lib.logs.report_weights import rounded_to
 
 N, M = 3000, 6
@@ -304,6 +306,83 @@ def test_what_names_hold_is_no_markup():
     line = opl.BanditFeedback.report(drawn(0)[0]).lines[0]
     page = opl.LogReport("a<b", [replace(line, text="<i>", cause="<b>")])._repr_html_()
     assert "a&lt;b" in page and "<i>" not in page
+
+
+# ---- giant rewards
+
+
+def with_rewards(reward):
+    n = len(reward)
+    columns = {"action": np.arange(n) % 2, "reward": reward, "pscore": np.full(n, 0.5)}
+    return opl.BanditFeedback(context=np.ones((n, 1)), action_context=np.eye(2), **columns)
+
+
+def rare(draw):
+    return lambda rng, n: np.where(rng.random(n) < 0.45, draw(rng, n), 0)
+
+
+LIGHT = {
+    "clicks": lambda rng, n: (rng.random(n) < 0.02).astype(float),
+    "ratings": lambda rng, n: rng.integers(1, 6, size=n),
+    "normal": lambda rng, n: rng.normal(size=n) + 1e3,
+    "exponential": lambda rng, n: rng.exponential(size=n),
+    "log-normal 1": lambda rng, n: rng.lognormal(size=n),
+    "rare exponential": rare(lambda rng, n: rng.exponential(size=n)),
+    "rare log-normal 1": rare(lambda rng, n: rng.lognormal(size=n)),
+}
+HEAVY = {
+    "log-normal 2": lambda rng, n: rng.lognormal(sigma=2, size=n),
+    "log-normal 3": lambda rng, n: rng.lognormal(sigma=3, size=n),
+    "Pareto 1.1": lambda rng, n: rng.pareto(1.1, size=n),
+    "Pareto 1.5": lambda rng, n: rng.pareto(1.5, size=n),
+    "costs": lambda rng, n: 5 - rng.lognormal(sigma=2, size=n),
+}
+
+
+def share_named(draw, n, n_seeds=200):
+    """Of so many logs of n rounds, in how many the tail is called heavy."""
+    lines = [
+        tail_line(Facts(with_rewards(draw(np.random.default_rng(seed), n))))
+        for seed in range(n_seeds)
+    ]
+    return np.mean([line is not None and line.verdict == "look" for line in lines])
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_light_tail_is_not_called_heavy(name):
+    assert share_named(LIGHT[name], 3000) <= 0.01
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_a_heavy_tail_is_named(name):
+    assert share_named(HEAVY[name], 3000) >= 0.95
+
+
+def test_where_the_tail_is_named_intervals_miss_the_mean():
+    """Of 95 %: Pareto 1.5 has no variance; exponential rewards are as they should be."""
+    hits = {"Pareto 1.5": 0, "exponential": 0}
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        for name, mean in {"Pareto 1.5": 2, "exponential": 1}.items():
+            reward = (HEAVY | LIGHT)[name](rng, 3000)
+            error = reward.std(ddof=1) / math.sqrt(3000)
+            hits[name] += abs(reward.mean() - mean) < 1.96 * error
+    assert hits["Pareto 1.5"] < 0.88 * 400 and hits["exponential"] > 0.92 * 400
+
+
+def test_the_line_of_the_tail_says_who_carries_what_and_the_cure():
+    reward = np.random.default_rng(0).pareto(1.2, size=2000)
+    report = with_rewards(reward).report()
+    line, ten = report["tail of rewards"], np.sort(reward)[-10:]
+    of_variance = np.square(ten - reward.mean()).sum() / np.square(reward - reward.mean()).sum()
+    assert line.numbers["of_variance"] == pytest.approx(of_variance)
+    assert line.numbers["of_reward"] == pytest.approx(ten.sum() / reward.sum())
+    assert line in report.findings and "np.minimum(reward, value)" in line.cure
+    assert "np.maximum(reward, value)" in with_rewards(-reward).report()["tail of rewards"].cure
+    cut = with_rewards(np.minimum(reward, np.quantile(reward, 0.99))).report()
+    assert cut["tail of rewards"].verdict == "fine"
+    names = [line.name for line in with_rewards(reward[:500]).report().lines]
+    assert "tail of rewards" not in names  # so few do not tell
 
 
 # ---- odd logs

@@ -49,6 +49,7 @@ def policy(log):
     return opl.BilinearLearner(temperature=0.5).fit(log).policy_
 
 
+WIDTHS = 4, 3
 SMALL = {"epochs": 1, "hidden": (4,), "dim_embedding": 2}
 LEARNERS = {
     "bilinear": opl.BilinearLearner(),
@@ -86,6 +87,7 @@ def test_frames_give_what_their_features_give(log, policy):
     np.testing.assert_array_equal(policy.embed_items(items), policy.embed_items(arrays[1]))
 
 
+@pytest.mark.filterwarnings("ignore:action_context. 2 of 3 items")  # clicks are by chance
 def test_ids_come_back_for_items_of_a_frame(log, policy):
     visits, items = tables()
     ids = items.sku.to_numpy()
@@ -103,6 +105,7 @@ def test_ids_come_back_for_items_of_a_frame(log, policy):
         np.testing.assert_array_equal(p, expected)
 
 
+@pytest.mark.filterwarnings("ignore:action_context. 2 of 3 items")  # clicks are by chance
 def test_frames_are_masked_like_arrays(log, policy):
     visits, items = tables()
     ids, mask = items.sku.to_numpy(), np.random.default_rng(1).random((N, 3)) < 0.4
@@ -188,6 +191,7 @@ def test_columns_are_of_the_towers(log):
 # ---- the constant item
 
 
+@pytest.mark.filterwarnings("ignore:action_context. 2 of 3 items")  # clicks are by chance
 def test_whatever_is_chosen_takes_frames_and_returns_ids(log):
     visits, items = tables()
     constant = opl.ConstantItemLearner()
@@ -319,3 +323,30 @@ def test_a_policy_without_columns_is_saved_as_before(policy, tmp_path):
     opl.TwoTowerPolicy(policy.towers).save(tmp_path / "policy.pt")
     assert "columns" not in torch.load(tmp_path / "policy.pt", weights_only=True)
     assert opl.TwoTowerPolicy.load(tmp_path / "policy.pt").columns is None
+
+
+# ---- visitors and items like nothing that was learned from
+
+
+@pytest.mark.parametrize("age", [1e12, -1e12])
+def test_a_visitor_like_no_row_of_the_log_is_named_and_served(policy, age):
+    visits, items = tables()
+    far = visits.astype({"age": float})
+    far.loc[3, "age"] = age
+    with pytest.warns(UserWarning, match=rf"column 'age' is far .*; row 3 has {age}. Nothing was"):
+        page, _ = policy.recommend(far[:5], items, 2, random_state=0)
+    assert page.shape == (5, 2)
+    policy.recommend(visits[:5].assign(age=200), items, 2, random_state=0)  # no warning
+
+
+def test_a_greedy_policy_says_which_items_it_does_not_tell_apart(log):
+    visits, _ = tables()
+    policy = opl.TwoTowerPolicy(opl.TwoTower.mlp(*WIDTHS, random_state=0), 1.0, log.columns)
+    today = pd.DataFrame({"price": [5.0, 9.0, 5.0], "sku": ["z", "b", "y"], "brand": ["x"] * 3})
+    greedy = policy.at_temperature(0)
+    with pytest.warns(UserWarning, match="1 of 3 items .*, such as 'y' that of 'z'"):
+        greedy.recommend(visits[:5], today)
+    with pytest.warns(UserWarning, match="such as 1 that of 0"):
+        greedy.recommend(np.zeros((1, WIDTHS[0])), np.zeros((2, WIDTHS[1])))
+    policy.recommend(visits[:5], today)  # each as often as the other
+    greedy.recommend(visits[:5], today[:2])

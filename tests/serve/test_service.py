@@ -250,6 +250,21 @@ def test_a_model_with_an_approximate_index_answers(folder, tmp_path, index):
     assert all(0 < answer["pscore"] <= 1 for answer in answers)
 
 
+def test_items_of_equal_features_are_named_when_they_are_saved(folder, tmp_path):
+    learned = opl.TwoTowerPolicy.load(folder / "policy.pt")
+    same = ITEMS[[0, 1, 2, 1, 4, 5, 6, 7, 8, 9, 10, 1]]
+    with pytest.warns(UserWarning, match="items: 2 have .*, such as 'item 3' those of 'item 1'"):
+        save_model(tmp_path, learned, same, IDS)
+
+
+def test_visitors_that_are_far_from_any_log_are_counted_and_said_once(folder, tmp_path, caplog):
+    asks = [([0.5, value, 0.25], None) for value in (1.0, 2e5, -999.0, -3e3)]
+    answers, counts = answered(folder, tmp_path / "log", asks)
+    assert len(answers) == 4 and counts["far"] == 2
+    (said,) = caplog.messages
+    assert said.startswith("context.1 is 200000, and features are near unit scale")
+
+
 # ---- the log is proven right
 
 
