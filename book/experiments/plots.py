@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
 
 from opl_lib.plotting import REFERENCE_STYLES, color_of
 
@@ -46,7 +47,7 @@ def plot_sweep(
     array of matplotlib Axes, of shape (n_panels,)
     """
     columns = [values] * len(panels) if isinstance(values, str) else values
-    size = {"figsize": (1 + 2.4 * len(panels), 3.9), "layout": "constrained"}
+    size = {"figsize": (1 + 2 * len(panels), 3.7), "layout": "constrained"}
     fig, axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, **size)
     for ax, (title, table), column in zip(axes[0], panels.items(), columns, strict=True):
         for objective, rows in table.groupby("objective", sort=False):
@@ -74,9 +75,11 @@ def plot_sweep(
     axes[0, 0].set_ylabel("policy value V(π)")
     shown = [pair for ax in axes[0] for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
     handles = {name: handle for handle, name in shown}
+    if points is not None:  # drawn in three colours
+        handles["published"] = Line2D([], [], color="0.35", ls="", marker="D", mfc="white")
     last = ["published", *(label(name) for name in REFERENCE_STYLES)]
     names = sorted(handles, key=lambda name: last.index(name) if name in last else -1)
-    columns = min(len(names), 2 * len(panels))
+    columns = min(len(names), 4)
     place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
     fig.legend([handles[name] for name in names], names, **place)
     return axes[0]
