@@ -109,4 +109,6 @@ def gather_rows(table: Tensor, rows: Tensor) -> Tensor:
     """Rows (K, m) of one table each, or of one for all: (K or 1, n, …) -> (K, m, …)."""
     if len(table) == 1:
         return table[0][rows]
-    return table[torch.arange(len(table), device=table.device)[:, None], rows]
+    first = torch.arange(len(table), device=table.device)[:, None] * table.shape[1]
+    found = table.flatten(0, 1).index_select(0, (first + rows).flatten())  # whole rows are copied
+    return found.unflatten(0, rows.shape)

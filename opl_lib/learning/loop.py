@@ -18,7 +18,7 @@ from .draws import Draws
 from .fit import Fit, what_failed
 from .group import check_is_mean
 from .inputs import Setup, StepInput
-from .optimizer import FlatAdam
+from .optimizer import FlatAdam, FlatWeights
 from .places import Place, restore, state_of
 from .sampling import Head, find_head, sampled
 from .stacks import AutogradStack, stack_models
@@ -81,7 +81,7 @@ class _Run:
         self.optimizer = FlatAdam(self.stack.flat, rates, decays)
         temperature = torch.tensor([[[s.temperature]] for s in of_fits], dtype=torch.float32)
         offsets = torch.tensor([[fit.link.offset if fit.link else 0.0] for fit in fits])
-        self.units = [fit.unit for fit in fits]
+        self.unit = _unit_of_each_weight(self.stack.flat, [fit.unit for fit in fits])
         self.setup = Setup(
             *(self.stack, fits[0].objective, self.log.action_context, temperature.to(device)),
             offsets.float().to(device),
@@ -156,7 +156,8 @@ class _Run:
         value = take_step(self.setup, step)
         if self.engine.group is not None:
             value = self.engine.group.add(self.stack.flat.gradient, value, step.share)
-        self._divide_by_unit()
+        if self.unit is not None:
+            self.stack.flat.gradient.div_(self.unit)
         self.optimizer.step()
         return value
 
@@ -183,14 +184,6 @@ class _Run:
         for fit in self.fits:
             for parameter in fit.policy.towers.parameters():
                 parameter.data, parameter.grad = parameter.data.clone(), None
-
-    def _divide_by_unit(self) -> None:
-        """Give Adam, whose smallest step is absolute, gradients in the unit of the rewards."""
-        flat = self.stack.flat
-        for number, unit in enumerate(self.units):
-            if unit != 1:
-                for part in flat.of_models(flat.gradient, number, number + 1):
-                    part.div_(unit)
 
     def _step_of(self, epoch: int) -> Callable[[Setup, StepInput], Tensor]:
         if self.way != "sampled":
@@ -223,3 +216,14 @@ class _Run:
         given = self.settings.objective
         name = f"fit {given}" if isinstance(given, str) and given != "auto" else "fit"
         return name if len(self.fits) == 1 else f"{name}, {len(self.fits)} models"
+
+
+def _unit_of_each_weight(flat: FlatWeights, units: Sequence[float]) -> Tensor | None:
+    """Give Adam, whose smallest step is absolute, gradients in the unit of the rewards."""
+    if set(units) == {1}:
+        return None
+    unit = torch.empty_like(flat.weights)
+    for number, of_model in enumerate(units):
+        for part in flat.of_models(unit, number, number + 1):
+            part.fill_(of_model)
+    return unit
