@@ -152,22 +152,27 @@ def test_one_fold_is_not_shrunk(world):
     assert q_hat.models[0].link_.slope == 1
 
 
+def estimated(log):
+    """Estimates and standard errors of a policy, and a choice by them."""
+    table = opl.evaluate(opl.softmax(1.0), log, ["snips", "dr", "dm", "sndr"])
+    candidates = {"u": opl.uniform(), "e": opl.epsilon_greedy(0.5)}
+    return table, opl.select(candidates, log, estimator="dr").best
+
+
+@pytest.fixture(scope="module")
+def as_it_is(revenue):
+    return estimated(revenue)
+
+
 @pytest.mark.parametrize(("unit", "offset"), [(1e-3, 0.0), (1e3, 0.0), (1.0, 50.0)])
-def test_estimates_and_choices_do_not_depend_on_the_unit(revenue, unit, offset):
-    policy = opl.epsilon_greedy(0.5)
-    tables = [
-        opl.evaluate(opl.softmax(1.0), log, ["snips", "dr", "dm", "sndr"])
-        for log in (revenue, in_unit(revenue, unit, offset))
-    ]
-    estimates = [tables[0].policy_value, (tables[1].policy_value - offset) / unit]
-    np.testing.assert_allclose(*estimates, rtol=1e-3)
-    errors = [tables[0].std_error.dropna(), tables[1].std_error.dropna() / unit]
+def test_estimates_and_choices_do_not_depend_on_the_unit(revenue, as_it_is, unit, offset):
+    first, chosen = as_it_is
+    table, its_choice = estimated(in_unit(revenue, unit, offset))
+    values = first.policy_value, (table.policy_value - offset) / unit
+    np.testing.assert_allclose(*values, rtol=1e-3)
+    errors = first.std_error.dropna(), table.std_error.dropna() / unit
     np.testing.assert_allclose(*errors, rtol=1e-3)
-    chosen = [
-        opl.select({"u": opl.uniform(), "e": policy}, log, estimator="dr").best
-        for log in (revenue, in_unit(revenue, unit, offset))
-    ]
-    assert chosen[0] == chosen[1]
+    assert its_choice == chosen
 
 
 def revenue_of_few(seed, n_rounds=600):
