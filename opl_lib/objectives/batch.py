@@ -17,8 +17,6 @@ CURES = {
     "cluster_pscore": "the propensities of clusters: make them with "
     "opl.with_clusters(feedback, cluster)",
 }
-# A softmax of rows shorter than a vector register takes seven times as long as one of columns.
-_SHORT = 16
 # The logit of an item that could not be shown. Unlike that of -infinity, the product of its
 # probability, 0, and its logarithm is a number.
 NEVER = -1e30
@@ -55,27 +53,13 @@ class Batch(NamedTuple):
 
 def importance_weights(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """``log π``, shape (B, n_actions), and the logged items' ``log(π / π_0)``, shape (B,)."""
-    log_pi = log_softmax(logits)
+    log_pi = torch.log_softmax(logits, dim=-1)
     return log_pi, log_pi.gather(-1, batch.action[..., None])[..., 0] - batch.pscore.log()
-
-
-def softmax(logits: Tensor) -> Tensor:
-    """``torch.softmax(logits, dim=-1)``, fast for few items too."""
-    if logits.shape[-1] >= _SHORT:
-        return torch.softmax(logits, dim=-1)
-    return torch.softmax(logits.mT.contiguous(), dim=-2).mT.contiguous()
-
-
-def log_softmax(logits: Tensor) -> Tensor:
-    """``torch.log_softmax(logits, dim=-1)``, fast for few items too."""
-    if logits.shape[-1] >= _SHORT:
-        return torch.log_softmax(logits, dim=-1)
-    return torch.log_softmax(logits.mT.contiguous(), dim=-2).mT.contiguous()
 
 
 def probabilities(log_pi: Tensor, batch: Batch) -> Tensor:
     """``π`` of all items, by a softmax where there are many zeros, of which `exp` is slow."""
-    return log_pi.exp() if batch.eligible is None else softmax(log_pi)
+    return log_pi.exp() if batch.eligible is None else torch.softmax(log_pi, dim=-1)
 
 
 def weights(logits: Tensor, batch: Batch) -> Tensor:
