@@ -46,7 +46,7 @@ def check_others(
     if user_id is not None:
         users = frame_column(frame, user_id, "user_id")
         _check_one_user(users, users[logged][number], logged[number], number, ids)
-    rewards = _numbers(frame, reward)
+    rewards = _numbers(frame, reward, "reward")
     odd = (rewards != rewards[logged][number]) & np.isfinite(rewards) & (rewards != 0)
     if odd.any():
         row = int(first(odd)[0])
@@ -57,7 +57,7 @@ def check_others(
             "that were not shown are left out."
         )
     if pscore is not None:
-        _check_sums(_numbers(frame, pscore), logged, number, ids)
+        _check_sums(_numbers(frame, pscore, "pscore"), logged, number, ids)
 
 
 def _check_one_user(
@@ -89,9 +89,9 @@ def _check_sums(p: np.ndarray, logged: np.ndarray, number: np.ndarray, ids: np.n
         )
 
 
-def _numbers(frame: Any, name: str) -> np.ndarray:
+def _numbers(frame: Any, name: str, role: str) -> np.ndarray:
     """A column as floats, NaN for what is no number; what counts is read again, and checked."""
     import pandas as pd
 
-    column = frame_column(frame, name, name)
+    column = frame_column(frame, name, role)
     return pd.to_numeric(pd.Series(column), errors="coerce").to_numpy(np.float64)
