@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .candidate_checks import check_others
 from .columns import Columns, check_columns
 from .feedback import BanditFeedback
 from .identity import example, identities
@@ -79,7 +80,14 @@ def read_candidates(
     ------
     ValueError
         If a round shows no item or several, has an item twice, or disagrees with itself about its
-        context, or rounds about an item. The message names column, round and item.
+        context or user, or rounds about an item; if every round has one candidate. The message
+        names column, round and item.
+
+    Warns
+    -----
+    UserWarning
+        If what was not shown has a reward that its round has not, or all candidates have a
+        `pscore` and those of a round do not sum to 1.
 
     Examples
     --------
@@ -101,6 +109,7 @@ def read_candidates(
     check_columns(columns)
     number, ids = _numbers(identities("round_id", frame_column(frame, round_id, "round_id")))
     logged = _shown_rows(frame, shown, number, ids)
+    check_others(frame, logged, number, ids, reward, pscore, user_id)
     names: Any = [each.name for each in columns.context] if columns else context
     for name in column_names(names, "context"):
         _check_one_value(frame, name, "context", logged[number], "round", ids[number])
@@ -116,21 +125,25 @@ def read_candidates(
         key = columns.item_id if columns else item_id
         of_item = item_row_numbers(own, frame_column(items, key, "item_id of items"))
     mask = _mask(number, of_item, len(logged), len(items), ids)
-    return BanditFeedback.from_dataframe(
-        _rows(frame, logged),
-        context=context,
-        action=action,
-        reward=reward,
-        pscore=pscore,
-        items=items,
-        item_id=item_id,
-        item_features=item_features,
-        position=position,
-        user_id=user_id,
-        timestamp=timestamp,
-        columns=columns,
-        eligible=mask,
-    )
+    try:
+        return BanditFeedback.from_dataframe(
+            _rows(frame, logged),
+            context=context,
+            action=action,
+            reward=reward,
+            pscore=pscore,
+            items=items,
+            item_id=item_id,
+            item_features=item_features,
+            position=position,
+            user_id=user_id,
+            timestamp=timestamp,
+            columns=columns,
+            eligible=mask,
+        )
+    except (TypeError, ValueError) as error:
+        error.add_note(f"Rows are counted among those where {shown!r} is 1.")
+        raise
 
 
 def check_size(n_rounds: int, n_actions: int) -> None:

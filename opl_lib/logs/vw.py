@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..checks import check_number
+from ..checks import check_number, warn_user
 from .candidates import check_size
 from .eligible import Eligible
 from .feedback import BanditFeedback
 from .hashing import hashed
-
-Features = tuple[tuple[str, float], ...]
+from .vw_text import Features, examples_of
 
 
 def read_vw(
@@ -48,9 +44,14 @@ def read_vw(
     ------
     ValueError
         If a line is not understood, or an example has no label, several, or an action twice. The
-        message names the line.
+        message names the line. If every example has one action, as in the text for ``--cb``.
     OSError
         If the file cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        If most costs are 0 and no other is below: they may be rewards.
 
     References
     ----------
@@ -75,9 +76,14 @@ def read_vw(
     """
     for name, width in (("dim_context", dim_context), ("dim_action_context", dim_action_context)):
         check_number(name, width, Integral, least=1, most=2**20)
-    examples = list(_examples(_lines(source)))
+    examples = list(examples_of(source))
     if not examples:
         raise ValueError("source holds no example: the log is empty.")
+    if all(len(each.actions) == 1 for each in examples):
+        raise ValueError(
+            "source: every example has one action, so that nothing was chosen. Is it the text for "
+            "--cb? That for --cb_adf has a line for each action that could be shown."
+        )
     number_of: dict[Features, int] = {}
     candidates = [
         [number_of.setdefault(features, len(number_of)) for _, features in each.actions]
@@ -89,6 +95,11 @@ def read_vw(
         each.check_different(items)
         mask[row, items] = True
     cost, probability = np.array([each.label for each in examples]).T
+    if cost.max() > 0 and cost.min() == 0 and (cost == 0).mean() > 0.5:
+        warn_user(
+            "source: most costs are 0 and no other is below, so that no reward is above 0. If they "
+            "are rewards, such as clicks, write them with a minus."
+        )
     shown = [items[each.shown] for each, items in zip(examples, candidates, strict=True)]
     return BanditFeedback(
         context=_hashed([each.shared for each in examples], int(dim_context)),
@@ -100,135 +111,6 @@ def read_vw(
     )
 
 
-@dataclass
-class _Example:
-    """The lines of one example."""
-
-    line: int
-    shared: Features = ()
-    actions: list[tuple[int, Features]] = field(default_factory=list)  # with their lines
-    shown: int = -1
-    label: tuple[float, float] = (0.0, 0.0)
-
-    def add(self, line: int, text: str) -> None:
-        head, bar, rest = text.partition("|")
-        if not bar:
-            raise ValueError(
-                f"source, line {line}: {_shortly(text)} has no |. Lines are 'shared |…', '|…' or "
-                "'action:cost:probability |…'."
-            )
-        words = [word for word in head.split() if not word.startswith("'")]  # which is a tag
-        features = _features(line, rest)
-        if words == ["shared"]:
-            if self.actions or self.shared:
-                raise ValueError(
-                    f"source, line {line}: 'shared' must come first in its example, and once. Is a "
-                    "blank line missing before it?"
-                )
-            self.shared = features
-            return
-        if words:
-            if self.shown >= 0:
-                raise ValueError(
-                    f"source, line {line}: the example has two labels. Is a blank line missing?"
-                )
-            self.label, self.shown = _label(line, words[0]), len(self.actions)
-        self.actions.append((line, features))
-
-    def check(self) -> None:
-        if self.shown < 0:
-            raise ValueError(
-                f"source, line {self.line}: the example that begins here has no label, as "
-                "'0:-1.0:0.25 |…' before the action that was shown. Drop it."
-            )
-
-    def check_different(self, items: list[int]) -> None:
-        first: dict[int, int] = {}
-        for (line, _), item in zip(self.actions, items, strict=True):
-            if first.setdefault(item, line) != line:
-                raise ValueError(
-                    f"source, lines {first[item]} and {line}: two actions with the same features. "
-                    "Add one that tells them apart, such as their id."
-                )
-
-
-def _lines(source: Any) -> Iterator[str]:
-    if isinstance(source, str | os.PathLike):
-        with open(source, encoding="utf-8") as file:
-            yield from file
-        return
-    if not isinstance(source, Iterable) or isinstance(source, bytes):
-        raise TypeError(f"source must be a path or lines of text; got {type(source).__name__}.")
-    for number, line in enumerate(source, 1):
-        if not isinstance(line, str):
-            raise TypeError(f"source, line {number} must be text; got {type(line).__name__}.")
-        yield line
-
-
-def _examples(lines: Iterable[str]) -> Iterator[_Example]:
-    example = None
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            example = example or _Example(number)
-            example.add(number, line.strip())
-        elif example:
-            example.check()
-            yield example
-            example = None
-    if example:
-        example.check()
-        yield example
-
-
-def _label(line: int, word: str) -> tuple[float, float]:
-    """Cost and probability."""
-    try:
-        _, cost, probability = map(float, word.split(":"))
-    except ValueError:
-        raise ValueError(
-            f"source, line {line}: the label {_shortly(word)} must be action:cost:probability, "
-            "three numbers."
-        ) from None
-    if not (np.isfinite(cost) and 0 < probability <= 1):
-        raise ValueError(
-            f"source, line {line}: the label {_shortly(word)} must have a finite cost, and a "
-            "probability in (0, 1]."
-        )
-    return cost, probability
-
-
-def _features(line: int, rest: str) -> Features:
-    """Features with their namespaces and values, in an order that does not depend on the line."""
-    found: dict[str, float] = {}
-    for part in rest.split("|"):
-        words = part.split()
-        space, weight = "", 1.0
-        if words and not part[0].isspace():
-            space, weight = _pair(line, words.pop(0))
-        for word in words:
-            name, value = _pair(line, word)
-            found[f"{space}^{name}"] = found.get(f"{space}^{name}", 0.0) + weight * value
-    return tuple(sorted(found.items()))
-
-
-def _pair(line: int, word: str) -> tuple[str, float]:
-    name, colon, value = word.partition(":")
-    try:
-        number = float(value) if colon else 1.0
-    except ValueError:
-        number = np.nan
-    if not np.isfinite(number):
-        raise ValueError(
-            f"source, line {line}: {_shortly(word)} must be a name, or name:value with a finite "
-            "number."
-        )
-    return name, number
-
-
 def _hashed(rows: list[Features], width: int) -> np.ndarray:
     names = [[name for name, _ in row] for row in rows]
     return hashed(names, width, [[value for _, value in row] for row in rows])
-
-
-def _shortly(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "…")

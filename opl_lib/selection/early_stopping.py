@@ -19,7 +19,7 @@ from ..learning.regressor import TwoTowerRegressor
 from ..learning.surroundings import own_modes
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..protocols import Learner, PredictsReward, RewardModel, check_reward_model, takes
-from .judge import MIN_ESS, Judge, check_alike
+from .judge import MIN_ESS, MIN_REWARDS, Judge, check_alike
 from .watch import PolicyWarning
 
 _LEARNED = ("policy_", "best_epoch_", "learner_", "history_")
@@ -45,9 +45,10 @@ class EarlyStopping:
         Of the one-sided lower bound of ``V(π) − V(π_0)`` that is maximised over the epochs; at 0.5
         the bound is the estimate itself. A bound, since learning can drive up the estimate and its
         error together.
-    min_ess : float, at least 0
-        An epoch whose policy has fewer effective rounds of change, the `ess_change` of `select`, on
-        the held-out rounds is never the best one.
+    min_ess, min_rewards : float, at least 0
+        An epoch is never the best one whose policy has fewer effective rounds of change on the
+        held-out rounds, the `ess_change` of `select`, or fewer of them with a reward, its
+        `ess_reward_change`.
     patience : int, optional
         Stop after so many epochs in a row without a new best one. If not given, all epochs are
         trained, and only the best is kept.
@@ -67,8 +68,8 @@ class EarlyStopping:
         The fitted learner, with the weights of the last epoch.
     history_ : dict of str to list of float
         That of `learner_`, and under ``"held_out"`` the bound before the first epoch and after
-        each; minus infinity where the mean weight is not 1 or `ess_change` is below `min_ess`,
-        and the bound means nothing.
+        each; minus infinity where the mean weight is not 1, `ess_change` is below `min_ess` or
+        `ess_reward_change` below `min_rewards`, and the bound means nothing.
 
     Raises
     ------
@@ -101,6 +102,7 @@ class EarlyStopping:
     estimator: str | Estimator = "snips"
     confidence: float = 0.95
     min_ess: float = MIN_ESS
+    min_rewards: float = MIN_REWARDS
     patience: int | None = None
     reward_model: RewardModel | None = None
     random_state: int = 0
@@ -197,7 +199,8 @@ class EarlyStopping:
 
     def _judge(self) -> Judge:
         estimator = as_estimator(self.estimator)
-        return Judge(estimator, self.confidence, self.min_ess, 0, Interval("student_t"))
+        how = Interval("student_t")
+        return Judge(estimator, self.confidence, self.min_ess, self.min_rewards, how)
 
     def _reward_model(self, to_fit: BanditFeedback) -> PredictsReward | None:
         """What the estimator needs, fitted."""

@@ -303,6 +303,7 @@ def calls():
         estimator=("snips", estimator_kind()),
         confidence=(0.5, CONFIDENCE),
         min_ess=(1.0, NOT_NEGATIVE),
+        min_rewards=(0.0, NOT_NEGATIVE),
         patience=(2, optional(count())),
         reward_model=(
             Fits(all_half),
@@ -314,10 +315,11 @@ def calls():
     yield one("EarlyStopping.check", opl.EarlyStopping(learner).check)
 
     def stopped(feedback=t.log, callback=None, **settings):
-        return opl.EarlyStopping(learner, **{"min_ess": 0, **settings}).fit(feedback, callback)
+        trusting = {"min_ess": 0, "min_rewards": 0}
+        return opl.EarlyStopping(learner, **{**trusting, **settings}).fit(feedback, callback)
 
     def assigned(**changes):
-        early = opl.EarlyStopping(learner, min_ess=0.0)
+        early = opl.EarlyStopping(learner, min_ess=0.0, min_rewards=0.0)
         for name, value in changes.items():
             setattr(early, name, value)
         return early.fit(t.log)

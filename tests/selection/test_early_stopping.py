@@ -146,6 +146,22 @@ def test_an_epoch_that_rests_on_too_few_rounds_is_never_the_best(log):
     assert demanding.history_["held_out"] == [0, *[-np.inf] * 3]
 
 
+def test_an_epoch_that_rests_on_too_few_rewards_is_never_the_best(log):
+    """As in `select`: one reward in a hundred rounds is counted, and not the rounds alone."""
+    rare = replace(log, reward=(np.arange(log.n_rounds) % 100 == 0).astype(float))
+    held_out = rare[:700]
+    settings = {"held_out": held_out, "estimator": "ips", "confidence": 0.5}
+    stopped, default = (
+        opl.EarlyStopping(Script(0.9), **m, **settings).fit(rare[700:])
+        for m in ({"min_rewards": 0}, {})
+    )
+    pi = (held_out.context @ mixed(0.9))[np.arange(700), held_out.action]
+    carried = np.maximum(pi / held_out.pscore - 1, 0) * held_out.reward
+    assert carried.sum() ** 2 / np.square(carried).sum() < 5
+    assert np.isfinite(stopped.history_["held_out"]).all()
+    assert default.history_["held_out"] == [0, -np.inf] and default.best_epoch_ == 0
+
+
 def test_other_callbacks_see_every_epoch_and_are_in_the_history(log):
     seen = []
     stopped = opl.EarlyStopping(Script(0.9, 0.5, 0.4, 0.3), estimator="ips", patience=2)
@@ -300,6 +316,7 @@ def test_a_callback_may_stop_the_fit(small_world):
         ({"estimator": "ipw"}, ValueError, "an estimator is one of"),
         ({"confidence": 1.0}, ValueError, "confidence must be in"),
         ({"min_ess": -1}, ValueError, "min_ess must be a finite number of at least 0; got -1"),
+        ({"min_rewards": -1}, ValueError, "min_rewards must be a finite number of at least 0"),
         ({"patience": 0}, ValueError, "patience must be an integer of at least 1; got 0"),
         ({"random_state": -1}, ValueError, "random_state must be an integer of at least 0"),
     ],

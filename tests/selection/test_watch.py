@@ -199,7 +199,7 @@ def test_a_watch_follows_one_fit(small_log):
 def test_it_can_watch_an_early_stop(small_log):
     watch = opl.Watch(small_log[:40])
     learner = opl.OffPolicyLearner("ips", epochs=3, hidden=(5,), dim_embedding=3)
-    stopped = opl.EarlyStopping(learner, min_ess=0).fit(small_log, watch)
+    stopped = opl.EarlyStopping(learner, min_ess=0, min_rewards=0).fit(small_log, watch)
     assert {"held_out", "held_out_estimate"} < set(stopped.history_)
     assert len(watch.table) == len(stopped.history_["held_out"])
 
@@ -462,3 +462,107 @@ def test_an_estimator_may_be_assigned_by_its_name(four):
     quiet(watch, GOOD)
     quiet(expected := opl.Watch(four, estimator="ips"), GOOD)
     pd.testing.assert_frame_equal(watch.table, expected.table)
+
+
+# ---- policies and logs of others
+
+
+class Foreign:
+    """A policy whose answer is another's, changed."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def predict_proba(self, context, action_context):
+        return self.change(np.full((len(context), len(action_context)), 1 / len(action_context)))
+
+
+ANSWERS = {
+    "rows that sum to 2": (lambda pi: 2 * pi, r"in row 0 .* \(sum 2, .*Apply a softmax first"),
+    "logits": (np.ones_like, "no probability distribution .* logits"),
+    "a negative number": (lambda pi: pi * [-1, 2, 2], "sum 1, min -0.3333"),
+    "NaN": (lambda pi: pi * np.nan, "returned nan for item 0 in row 0"),
+    "infinity": (lambda pi: pi * np.inf, "returned inf for item 0"),
+    "percent": (lambda pi: 100 * pi, "sum 100"),
+    "too few items": (lambda pi: pi[:, :2], r"shape \(4, 2\); expected .*\(4, 3\)"),
+    "too few rows": (lambda pi: pi[:3], r"shape \(3, 3\)"),
+    "transposed": (lambda pi: pi.T, r"shape \(3, 4\)"),
+    "probabilities of one item": (lambda pi: pi[:, 0], r"shape \(4,\)"),
+    "an item a row": (lambda pi: pi.argmax(axis=1), r"shape \(4,\)"),
+    "text": (lambda pi: pi.astype(str), "a number stored as text"),
+    "nothing": (lambda pi: None, "the policy returned"),
+}
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_answers_that_are_no_policy_are_named_and_leave_no_row(what, four):
+    change, message = ANSWERS[what]
+    watch = opl.Watch(four)
+    with pytest.raises((TypeError, ValueError), match=message):
+        watch(Foreign(change))
+    assert len(watch.table) == 0
+    watch(Foreign(lambda pi: pi))
+    assert len(watch.table) == 1
+
+
+@pytest.mark.parametrize("policy", [None, 3, "ips", opl.TwoTowerPolicy, opl.OffPolicyLearner()])
+def test_what_is_no_policy_is_refused(policy, four):
+    with pytest.raises(TypeError, match="a policy is an object with predict_proba"):
+        opl.Watch(four)(policy)
+
+
+NO_LOGS = {
+    "a frame": (lambda log: pd.DataFrame({"a": [1]}), "from_dataframe"),
+    "both parts of a split": (lambda log: log.split(0.5), "got tuple"),
+    "several logs": (lambda log: [log, log], "got list"),
+    "its rewards": (lambda log: log.reward, "got ndarray"),
+    "a log without propensities": (
+        lambda log: opl.BanditFeedback.from_dataframe(
+            pd.DataFrame({"x": [0.0, 1.0], "item": [0, 1], "click": [0, 1]}),
+            context=["x"],
+            action="item",
+            reward="click",
+            items=np.eye(2),
+        ),
+        "has no propensities: estimate = opl.estimate_propensities",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NO_LOGS)
+def test_what_is_no_log_is_refused(what, four):
+    make, message = NO_LOGS[what]
+    with pytest.raises(TypeError, match=f"held_out .*{message}"):
+        opl.Watch(make(four))
+
+
+def test_logs_over_the_same_items_in_another_order_are_rejected(four):
+    other = replace(four, action_context=four.action_context[::-1])
+    with pytest.raises(ValueError, match="train has another action_context than held_out"):
+        opl.Watch(four, train=other)
+
+
+@pytest.mark.parametrize("pscore", [1.0, 0.01, 1e-300])
+def test_propensities_that_cannot_be_are_named_before_any_training(pscore, log):
+    """Of a rule, in percent of percent, and of whole pages of a large catalogue."""
+    with pytest.warns(opl.PolicyWarning, match="before any training. Likely cause: pscore"):
+        run(opl.Watch(replace(log, pscore=np.full(log.n_rounds, pscore))), EVERYWHERE)
+
+
+def test_rewards_too_large_to_be_summed_are_named(four):
+    watch = opl.Watch(replace(four, reward=[1e308, 0, 1e308, 1e308]))
+    with pytest.raises(ValueError, match=r"'snips' is not finite.*largest reward 1e\+308"):
+        quiet(watch, EVERYWHERE)
+
+
+def test_a_reward_model_that_was_not_fitted_stops_before_training(four):
+    watch = opl.Watch(four, estimator="dr", reward_model=opl.TwoTowerRegressor())
+    with pytest.raises(ValueError, match=r"not fitted; call fit\(feedback\) first"):
+        quiet(watch, EVERYWHERE)
+
+
+@pytest.mark.parametrize("callback", [opl.Watch, "watch", 3])
+def test_a_watch_that_was_not_made_is_refused(callback, four):
+    learner = opl.OffPolicyLearner("ips", epochs=1, hidden=(4,))
+    with pytest.raises(TypeError, match=r"callback (is the class Watch|must be a function)"):
+        learner.fit(four, callback=callback)
