@@ -26,6 +26,7 @@ from .typed import (
     check_text,
     is_category,
     typed_column,
+    weekday,
 )
 
 N_HASHED = 16
@@ -125,11 +126,6 @@ class Categories:
 
 
 Encoder = Numbers | Dates | Categories
-
-
-def weekday(day: np.ndarray) -> np.ndarray:
-    """0 for Monday, of days since 1970, which began on a Thursday."""
-    return (np.floor(day) + 3) % 7
 
 
 def fit_encoders(

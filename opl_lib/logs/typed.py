@@ -158,3 +158,8 @@ def _no_kind(where: str, values: np.ndarray) -> str:
         )
     why = why_no_number(present, "It is no number, text or date: encode it")
     return f"{where} has dtype {values.dtype}{why}"
+
+
+def weekday(day: np.ndarray) -> np.ndarray:
+    """0 for Monday, of days since 1970, which began on a Thursday."""
+    return (np.floor(day) + 3) % 7
