@@ -15,7 +15,8 @@ function markScrolling() {
   const wide = ".bd-article :is(table, figure, .picture-box, pre, span.math, div.math mjx-container)";
   for (const box of document.querySelectorAll(wide)) {
     const overflow = getComputedStyle(box).overflowX;
-    const scrolls = overflow !== "visible" && box.scrollWidth > box.clientWidth + 1;
+    const slack = box.matches("span.math") ? 6 : 1; // a hat reaches beyond its letter
+    const scrolls = overflow !== "visible" && box.scrollWidth > box.clientWidth + slack;
     box.classList.toggle("scrolls", scrolls);
     if (scrolls) box.tabIndex = 0;
   }
