@@ -54,6 +54,7 @@ NAMES = {
 }
 _MOST_DIGITS = 6
 _LARGE = 1_000  # from here on digits after the point are noise
+_SOME = 10  # and from here on, in a column in which others have none
 
 
 class Shown:
@@ -139,6 +140,9 @@ def column_text(column: pd.Series, digits: int | None = None) -> list[str]:
     """The values of a column, all with the same digits; no NaN and no -0.00."""
     values = column.tolist()
     numbers = [v for v in values if isinstance(v, float | np.floating) and math.isfinite(v)]
+    sizes = [abs(number) for number in numbers if number]
+    if sizes and max(sizes) >= _LARGE and min(sizes) >= _SOME:
+        digits = 0
     return [_text(value, _digits(numbers) if digits is None else digits) for value in values]
 
 

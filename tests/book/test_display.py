@@ -21,6 +21,11 @@ def test_numbers_of_a_column_have_the_same_digits_and_no_sign_of_zero():
     assert values(shown) == [*("0.50", "1", "−0.25", "−20,000", "0.00", "3")]
 
 
+def test_beside_numbers_without_digits_those_of_some_size_have_none():
+    shown = html(pd.DataFrame({"a": [47.25, 1379.5], "b": [0.25, 1379.5], "c": [47.25, 999.5]}))
+    assert values(shown) == ["47", "0.25", "47.25", "1,380", "1,380", "999.50"]
+
+
 def test_numbers_in_texts_have_no_sign_of_zero_either():
     shown = html(pd.DataFrame({"a": ["-0.00", "-1.50", "-x"], "b": [1e6, 0.25, -2e4]}))
     assert values(shown) == ["0.00", "1,000,000", "−1.50", "0.25", "-x", "−20,000"]
