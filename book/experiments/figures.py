@@ -9,6 +9,7 @@ from .estimation import LOGGED, EstimationCell
 from .faults import CATALOGUES, FaultsCell, UnloggedCell
 from .learned import DefaultsCell, LearnedCell
 from .map import WORLDS, map_cells
+from .new_items import new_items_cells
 from .pairs import PAIR_WORLDS, PairsCell
 from .rare import HALF, LENGTHS, RARE, RARE_WORLDS, RareMapCell, RareRehearsalCell
 from .rare_bounds import EXPLORATIONS, ExplorationCell, RareBoundsCell
@@ -18,6 +19,10 @@ from .rule import EPSILONS, RuleCell
 from .runner import Runnable
 from .serve_loop import ServeLoopCell
 from .shops import SHOPS, ShopCell
+from .stage_gradients import StageGradientsCell
+from .stages import DEVELOPMENT as STAGES_DEVELOPMENT
+from .stages import REPORTED as STAGES_REPORTED
+from .stages import DRAWS, RANKERS, stages_cells
 from .tails import DEVELOPMENT, REPORTED, tails_cells
 
 OBJECTIVES = ("ips", "dr", "regression")
@@ -257,6 +262,21 @@ EXPERIMENTS = {
         "weights that are tamed, where rewards have long tails or propensities are wrong",
         tails_cells(),
         REPORTED + DEVELOPMENT,
+    ),
+    "stages": Experiment(
+        "four gradients for a retriever that learns from what a ranker shows of its proposals",
+        stages_cells(),
+        STAGES_REPORTED + STAGES_DEVELOPMENT,
+    ),
+    "stage_gradients": Experiment(
+        "how far gradients for a retriever are off, and how much they scatter",
+        tuple(StageGradientsCell(r, d, k) for r in RANKERS for d in DRAWS for k in (5, 20)),
+        _MANY,
+    ),
+    "new_items": Experiment(
+        "new items by a pseudo-inverse over features, beside a regression on them",
+        new_items_cells(),
+        _MANY,
     ),
     "serve_loop": Experiment(
         "a loop of learning and serving, and its log", (ServeLoopCell(3_000),), (0, 1, 2)
