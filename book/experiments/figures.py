@@ -16,13 +16,15 @@ from .rare_bounds import EXPLORATIONS, ExplorationCell, RareBoundsCell
 from .rare_typed import TypedCell
 from .rehearsal import REHEARSED, BoundsCell, RehearsalCell
 from .rule import EPSILONS, RuleCell
+from .rule_lists import LENGTHS as LIST_LENGTHS
+from .rule_lists import RuleListsCell
 from .runner import Runnable
 from .serve_loop import ServeLoopCell
 from .shops import SHOPS, ShopCell
 from .stage_gradients import StageGradientsCell
 from .stages import DEVELOPMENT as STAGES_DEVELOPMENT
-from .stages import REPORTED as STAGES_REPORTED
 from .stages import DRAWS, RANKERS, stages_cells
+from .stages import REPORTED as STAGES_REPORTED
 from .tails import DEVELOPMENT, REPORTED, tails_cells
 
 OBJECTIVES = ("ips", "dr", "regression")
@@ -270,12 +272,17 @@ EXPERIMENTS = {
     ),
     "stage_gradients": Experiment(
         "how far gradients for a retriever are off, and how much they scatter",
-        tuple(StageGradientsCell(r, d, k) for r in RANKERS for d in DRAWS for k in (5, 20)),
+        tuple(StageGradientsCell(r, d, 20) for r in RANKERS for d in DRAWS),
         _MANY,
     ),
     "new_items": Experiment(
         "new items by a pseudo-inverse over features, beside a regression on them",
         new_items_cells(),
+        _MANY,
+    ),
+    "rule_lists": Experiment(
+        "lists of a rule, judged by the chance of a click",
+        tuple(RuleListsCell(length, 10_000) for length in LIST_LENGTHS),
         _MANY,
     ),
     "serve_loop": Experiment(

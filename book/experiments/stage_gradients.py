@@ -15,8 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .stages import DRAWS, all_drawn, all_ordered, proposed_drawn, proposed_ordered
-from .stages import ranker_scores, served, shown, world_of
+from .stages import (
+    DRAWS,
+    all_drawn,
+    all_ordered,
+    proposed_drawn,
+    proposed_ordered,
+    ranker_scores,
+    served,
+    shown,
+    world_of,
+)
 
 N_CONTEXTS, N_DRAWS, N_POINTS = 3, 2_000, 24
 JUDGED = ("vanilla", "credit", "served", "served, exact")

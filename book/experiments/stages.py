@@ -161,9 +161,7 @@ class StagesCell:
     @property
     def title(self) -> str:
         """The cell, for people."""
-        return (
-            f"{self.gradient:<18} {self.ranker:<6} {self.replacement:<8} {self.learning_rate:g}"
-        )
+        return f"{self.gradient:<18} {self.ranker:<6} {self.replacement:<8} {self.learning_rate:g}"
 
     def cost(self, n_seeds: int) -> int:
         """About what the cell costs, relative to others."""
