@@ -91,7 +91,9 @@ def test_a_list_looks_at_as_many_places_as_it_has():
     x = np.random.default_rng(0).normal(size=(5, 5))
     for new in (False, True):
         seen = Site.of(0, 5).looked_at(x, new)
-        np.testing.assert_allclose(np.sort(seen)[:, ::-1][:, :6], [[1, 1 / 2, 1 / 3, 1 / 4, 0.2, 0]] * 5)
+        np.testing.assert_allclose(
+            np.sort(seen)[:, ::-1][:, :6], [[1, 1 / 2, 1 / 3, 1 / 4, 0.2, 0]] * 5
+        )
 
 
 @pytest.mark.skipif(not (RESULTS / "rule_lists.csv").exists(), reason="no stored table")
