@@ -22,8 +22,9 @@ from .runner import Runnable
 from .serve_loop import ServeLoopCell
 from .shops import SHOPS, ShopCell
 from .stage_gradients import StageGradientsCell
+from .stage_pay import DRAWS
 from .stages import DEVELOPMENT as STAGES_DEVELOPMENT
-from .stages import DRAWS, RANKERS, stages_cells
+from .stages import RANKERS, stages_cells
 from .stages import REPORTED as STAGES_REPORTED
 from .tails import DEVELOPMENT, REPORTED, tails_cells
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .stages import (
+from .stage_pay import (
     DRAWS,
     all_drawn,
     all_ordered,
@@ -24,8 +24,8 @@ from .stages import (
     ranker_scores,
     served,
     shown,
-    world_of,
 )
+from .stages import world_of
 
 N_CONTEXTS, N_DRAWS, N_POINTS = 3, 2_000, 24
 JUDGED = ("vanilla", "credit", "served", "served, exact")

@@ -7,11 +7,8 @@ from experiments import read_table
 from experiments.new_items import carried_over, marginals, site
 from experiments.rule_lists import RuleListsCell, Site
 from experiments.stage_gradients import EXACT, StageGradientsCell, compared
-from experiments.stages import (
-    DEVELOPMENT,
+from experiments.stage_pay import (
     DRAWS,
-    REPORTED,
-    StagesCell,
     all_drawn,
     all_ordered,
     proposed_drawn,
@@ -19,6 +16,7 @@ from experiments.stages import (
     shown,
     with_replacement,
 )
+from experiments.stages import DEVELOPMENT, REPORTED, StagesCell
 from experiments.tables import RESULTS
 
 N_ITEMS, K, N_DRAWS = 7, 3, 40_000
