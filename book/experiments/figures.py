@@ -9,15 +9,23 @@ from .estimation import LOGGED, EstimationCell
 from .faults import CATALOGUES, FaultsCell, UnloggedCell
 from .learned import DefaultsCell, LearnedCell
 from .map import WORLDS, map_cells
+from .new_items import new_items_cells
 from .pairs import PAIR_WORLDS, PairsCell
 from .rare import HALF, LENGTHS, RARE, RARE_WORLDS, RareMapCell, RareRehearsalCell
 from .rare_bounds import EXPLORATIONS, ExplorationCell, RareBoundsCell
 from .rare_typed import TypedCell
 from .rehearsal import REHEARSED, BoundsCell, RehearsalCell
 from .rule import EPSILONS, RuleCell
+from .rule_lists import LENGTHS as LIST_LENGTHS
+from .rule_lists import RuleListsCell
 from .runner import Runnable
 from .serve_loop import ServeLoopCell
 from .shops import SHOPS, ShopCell
+from .stage_gradients import StageGradientsCell
+from .stage_pay import DRAWS
+from .stages import DEVELOPMENT as STAGES_DEVELOPMENT
+from .stages import RANKERS, stages_cells
+from .stages import REPORTED as STAGES_REPORTED
 from .tails import DEVELOPMENT, REPORTED, tails_cells
 
 OBJECTIVES = ("ips", "dr", "regression")
@@ -257,6 +265,26 @@ EXPERIMENTS = {
         "weights that are tamed, where rewards have long tails or propensities are wrong",
         tails_cells(),
         REPORTED + DEVELOPMENT,
+    ),
+    "stages": Experiment(
+        "four gradients for a retriever that learns from what a ranker shows of its proposals",
+        stages_cells(),
+        STAGES_REPORTED + STAGES_DEVELOPMENT,
+    ),
+    "stage_gradients": Experiment(
+        "how far gradients for a retriever are off, and how much they scatter",
+        tuple(StageGradientsCell(r, d, 20) for r in RANKERS for d in DRAWS),
+        _MANY,
+    ),
+    "new_items": Experiment(
+        "new items by a pseudo-inverse over features, beside a regression on them",
+        new_items_cells(),
+        _MANY,
+    ),
+    "rule_lists": Experiment(
+        "lists of a rule, judged by the chance of a click",
+        tuple(RuleListsCell(length, 10_000) for length in LIST_LENGTHS),
+        _MANY,
     ),
     "serve_loop": Experiment(
         "a loop of learning and serving, and its log", (ServeLoopCell(3_000),), (0, 1, 2)
