@@ -216,4 +216,5 @@ def _cell(text: str, scope: str, span: int = 1) -> str:
     width = f' colspan="{span}"' if span > 1 else ""
     if not text.strip():
         return f"<td{width}></td>"
-    return f'<th scope="{scope}"{width}>{escape(text)}</th>'
+    text = escape(text).replace("± ", "±\N{NO-BREAK SPACE}")
+    return f'<th scope="{scope}"{width}>{text}</th>'
