@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arrays import row_chunks
 
+_FEW_PRODUCTS = 500  # are factored as fast
 _TOLERANCE = 1e-10  # of the residual, as a share of what is to be explained
 _MAX_ITERATIONS = 300  # some dozen are usual
 
@@ -29,10 +30,11 @@ class NormalEquations:
 
     def solved(self, penalty: float, of_factor: float) -> np.ndarray:
         """The z of a penalty of W, and one of f as a share of ``Σ c_aᵀ S_a c_a``."""
-        n_products = self.moments.shape[1] * self.items.shape[1]
+        n_items, r = self.items.shape
+        n_products = self.moments.shape[1] * r
         penalties = np.append(np.full(n_products, penalty), of_factor * self._sizes)
-        written_out = self.items.shape[1] ** 2 <= len(self.items)  # and smaller than the sums
-        found = None if written_out else self._iterated(penalties)
+        is_small = n_products <= _FEW_PRODUCTS or r**2 <= n_items  # smaller than the sums
+        found = None if is_small else self._iterated(penalties)
         return self._factored(penalties) if found is None else found
 
     def split(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,11 @@ def by_hand(columns, targets, penalty, of_factor):
     return np.linalg.solve(gram + np.diag(penalties), columns.T @ targets)
 
 
+@pytest.fixture(autouse=True)
+def many_products(monkeypatch):
+    monkeypatch.setattr(normal_equations, "_FEW_PRODUCTS", 0)
+
+
 @pytest.mark.parametrize("penalty", [1e-2, 1.0, 1e3])
 @pytest.mark.parametrize("n_given", [0, 1])
 @pytest.mark.parametrize("n_items", [2, 8, 9, 30])  # from 9 = R² on they are written out
@@ -46,7 +51,7 @@ def test_what_is_found_solves_the_equations(n_items, n_given, penalty):
 
 
 @pytest.mark.parametrize("n_given", [0, 1])
-def test_both_ways_find_the_same(n_given, monkeypatch):
+def test_both_ways_find_the_same(n_given):
     equations = sums(20, n_given)[0]
     penalties = np.append(np.full(D * R, 0.1), 0.3 * equations._sizes)
     iterated, factored = equations._iterated(penalties), equations._factored(penalties)
@@ -86,3 +91,11 @@ def test_items_shown_to_different_contexts_need_some_dozen_iterations(seed, monk
     found = equations.solved(len(targets) * 1e-3, 1e-3)
     expected = by_hand(columns, targets, len(targets) * 1e-3, 1e-3)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_few_products_are_written_out(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(NormalEquations, "_iterated", None)  # it is not asked
+    equations, columns, targets = sums(2)
+    found = equations.solved(0.1, 0.3)
+    np.testing.assert_allclose(found, by_hand(columns, targets, 0.1, 0.3), rtol=0, atol=1e-8)
