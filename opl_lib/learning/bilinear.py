@@ -34,7 +34,7 @@ class BilinearLearner(Params):
     The predicted reward is ``q̂(x, a) = x̃ᵀ (M ã + u_a) + β log π̂_0(a|x)``: bilinear in the features,
     each with a leading 1, with a vector ``u_a`` for what features do not say of an item, and with
     what the logging policy knew, as far as rewards bear it out. All of this is an inner product of
-    two linear towers, and is found exactly, without steps: for some hundred products in about a
+    two linear towers, and is found exactly, without steps: for some thousand products in about a
     second. Penalties of M and ``u_a`` are chosen on rounds that the fit has not seen; an item
     that the log did not show has none of its own. It is a learner, with `policy_`, and a reward
     model, with `predict_reward`.

@@ -44,12 +44,16 @@ class NormalEquations:
 
     def vectors(self, z: np.ndarray) -> np.ndarray:
         """The predictions' vectors, (m, d)."""
-        w, f = self.split(z)
-        return self.items @ w.T + np.tensordot(f, self.given, 1)
+        w, factors = self.split(z)
+        vectors = self.items @ w.T
+        for f, c in zip(factors, self.given, strict=True):
+            vectors += f * c
+        return vectors
 
     def _flat(self, vectors: np.ndarray) -> np.ndarray:
         """``Σ J_aᵀ v_a``, the transpose of `vectors`."""
-        return np.append(vectors.T @ self.items, np.tensordot(self.given, vectors, 2))
+        of_given = [np.vdot(c, vectors) for c in self.given]
+        return np.concatenate([(vectors.T @ self.items).ravel(), of_given])
 
     @cached_property
     def _moment(self) -> np.ndarray:
@@ -78,7 +82,7 @@ class NormalEquations:
         def nearly_inverse(z: np.ndarray) -> np.ndarray:
             w, f = self.split(z)
             w = of_contexts @ (of_contexts.T @ w @ of_items * inverse) @ of_items.T
-            return np.append(w, f / (self._sizes + penalties[sizes.size :]))
+            return np.concatenate([w.ravel(), f / (self._sizes + penalties[sizes.size :])])
 
         shape = (len(penalties), len(penalties))
         found, failed = cg(
