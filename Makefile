@@ -40,7 +40,7 @@ html: $(READY) ## render the stored outputs of the chapters
 
 .PHONY: test
 test: html ## unit tests, doctests, re-run of the notebooks, rendered pages in a browser
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 # Of torch, whose other builds are gigabytes, the version of the lock; TORCH=2.10 takes the floor.
 # Without doctests and warnings: numbers were printed, and packages warned, otherwise in those days.
