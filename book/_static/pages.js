@@ -10,6 +10,20 @@ function nameTerms() {
   }
 }
 
+// A line does not begin with the sign that ends a formula.
+function joinSigns() {
+  for (const formula of document.querySelectorAll(".bd-article span.math")) {
+    const next = formula.nextSibling;
+    const sign = next?.nodeType === Node.TEXT_NODE && next.data.match(/^[.,;:!?)]+/)?.[0];
+    if (!sign) continue;
+    const joined = document.createElement("span");
+    joined.className = "joined";
+    formula.replaceWith(joined);
+    joined.append(formula, sign);
+    next.data = next.data.slice(sign.length);
+  }
+}
+
 // What scrolls sideways can be reached by keyboard, and shows that it scrolls.
 function markScrolling() {
   const wide = ".bd-article :is(table, figure, .picture-box, pre, span.math, div.math mjx-container)";
@@ -41,6 +55,7 @@ window.addEventListener("load", async () => {
   nameButtons();
   nameSideBar();
   nameTerms();
+  joinSigns();
   const results = document.getElementById("search-results");
   if (results) new MutationObserver(nameTerms).observe(results, { childList: true, subtree: true });
   await window.MathJax?.startup?.promise;
