@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -71,6 +71,8 @@ class Group:
         for rank, other in enumerate(of_all):
             for name in about:
                 if other.get(name) != of_all[0].get(name):
+                    with suppress(RuntimeError):  # who ends first would be lost to the others
+                        dist.barrier()
                     raise ValueError(
                         f"feedback and learner must be the same in all processes: {name} is "
                         f"{of_all[0].get(name)} in process 0, and {other.get(name)} in {rank}."
