@@ -55,10 +55,8 @@ def of_equations(n_features: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 4 * n_features, n_features)) + rng.normal(size=(60, 1, n_features))
     squares, moments = x.transpose(0, 2, 1) @ x, x.sum(axis=1)
-    items, penalties = (
-        rng.normal(size=(60, n_features)),
-        np.full(n_features**2, 0.1 * x[..., 0].size),
-    )
+    items = rng.normal(size=(60, n_features))
+    penalties = np.full(n_features**2, 0.1 * x[..., 0].size)
     seconds: dict[str, list[float]] = {"_factored": [], "_iterated": []}
     for _ in range(5):
         for way, times in seconds.items():

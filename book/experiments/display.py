@@ -80,7 +80,8 @@ def show(table: pd.DataFrame | pd.Series, caption: str = "", digits: int | None 
     caption : str, optional
         What the table says; the page puts a number before it.
     digits : int, optional
-        Digits after the point, of all numbers that are not whole.
+        Digits after the point, of all numbers that are not whole. There are none from 1,000 on, nor
+        beside such numbers if all in the column are 10 or more.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .report_facts import LOOK, Facts, Line, line
+from .support import tail_index
 from .units import near_one
 
 LEAST_CARRIERS = 1000  # rewards other than the usual one, below which a tail cannot be told
@@ -28,7 +29,8 @@ def tail_line(of: Facts) -> Line | None:
     giants = ends[np.argsort(np.abs(ends - mean))[-_N_GIANTS:]]
     of_variance = float(np.square((giants - mean) / spread).sum()) / of.n_rounds
     of_reward = float(np.abs(giants).sum()) / (of.totals.means["size"] / scale) / of.n_rounds
-    index, error = _tail_index(np.abs(ends - usual * (of.scale / scale)), n_carriers)
+    distances = np.sort(np.abs(ends - usual * (of.scale / scale)))
+    index, n_largest = tail_index(distances[-len(distances) // 2 :], n_carriers)
     cut = "np.minimum" if giants[-1] > mean else "np.maximum"
     return line(
         "tail of rewards",
@@ -38,7 +40,7 @@ def tail_line(of: Facts) -> Line | None:
         f"at most {_MOST:.0%} of the variance, or a light tail",
         [
             (
-                of_variance > _MOST and index - _ERRORS * error > _HEAVY,
+                of_variance > _MOST and index * (1 - _ERRORS / n_largest**0.5) > _HEAVY,
                 LOOK,
                 "the tail is heavy: the log to come may hold a reward larger than all of these, of "
                 "which no standard error knows. Intervals of estimates hold the truth less often "
@@ -49,14 +51,3 @@ def tail_line(of: Facts) -> Line | None:
             )
         ],
     )
-
-
-def _tail_index(distance: np.ndarray, n: int) -> tuple[float, float]:
-    """How heavy the tail of n distances is, of which the largest are given; and its error.
-
-    See `tail_index`, of weights.
-    """
-    n_largest = int(min(0.2 * n, 3 * n**0.5, len(distance) // 2 - 1))
-    largest = np.sort(distance)[::-1][: n_largest + 1]
-    index = float(np.log(largest[:-1] / largest[-1]).mean())
-    return index, index / n_largest**0.5

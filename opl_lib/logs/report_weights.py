@@ -167,7 +167,7 @@ def _mean_weight(of: Facts) -> Line:
 def _misses_giants(of: Facts) -> bool:
     """Whether weights average less than 1, and may do so where pscore is right."""
     n_other_items = float((1 - of.pscore).sum()) * of.factor  # as expected from pscore
-    too_rare = n_other_items < _FEW or tail_index(of.weight) > _HEAVY
+    too_rare = n_other_items < _FEW or tail_index(of.weight)[0] > _HEAVY
     value, error = of.support.mean_weight, of.support.mean_weight_se
     return too_rare and value < 1 and is_off_one(value, error) and not of.is_unlisted
 

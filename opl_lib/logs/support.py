@@ -169,16 +169,18 @@ def giant_weight(max_weight: float, n_rounds: int) -> str | None:
     )
 
 
-def tail_index(weight: np.ndarray) -> float:
-    """How heavy the tail of weights is: above 1/2 their variance is infinite, as far as they tell.
+def tail_index(size: np.ndarray, n: int | None = None) -> tuple[float, int]:
+    """How heavy a tail is, and of how many of the largest: above 1/2 the variance is infinite.
+
+    Of n sizes, such as weights, of which the largest are given, or all.
 
     The mean of the logarithm of the largest over the next one: Hill, Annals of Statistics 1975, of
     so many as Vehtari et al. take, "Pareto smoothed importance sampling", JMLR 2024.
     """
-    n = len(weight)
-    n_largest = int(min(0.2 * n, 3 * n**0.5))
-    largest = np.sort(weight)[::-1][: n_largest + 1]
-    return float(np.log(largest[:-1] / largest[-1]).mean()) if n_largest else 0.0
+    n = len(size) if n is None else n
+    n_largest = int(min(0.2 * n, 3 * n**0.5, len(size) - 1))
+    largest = np.sort(size)[::-1][: n_largest + 1]
+    return (float(np.log(largest[:-1] / largest[-1]).mean()) if n_largest else 0.0), n_largest
 
 
 def is_off_one(mean_weight: float, mean_weight_se: float) -> bool:
