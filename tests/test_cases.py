@@ -1,4 +1,7 @@
-"""Cases after public reports of this field: what went wrong in silence, with the right values."""
+"""Cases after public reports of this field: what went wrong in silence, with the right values.
+
+Those about the unit and the rarity of rewards are in `learning/test_reward_units.py`.
+"""
 
 import os
 import warnings
@@ -40,37 +43,6 @@ CLICKS = pd.DataFrame({"x": [0.0, 1.0], "i": [0, 1], "r": [1.0, 0.0], "p": [0.25
 @pytest.fixture(scope="module")
 def world():
     return opl.SyntheticWorld(4, 3, 3, logging_policy=opl.softmax(1.0), random_state=0)
-
-
-# ---- reward unit
-
-
-@pytest.mark.parametrize("unit", [1e-3, 1e3])
-def test_the_error_of_dr_is_in_the_unit_of_the_reward(world, unit):
-    log = world.sample(1000, random_state=1)
-    noise = np.random.default_rng(0).normal(size=len(log))
-    spent = (1 / (1 + np.exp(-log.context[:, 0] - log.action)) + 0.1 * noise).clip(0)
-
-    def table(unit):
-        columns = (log.context, log.action, spent * unit, log.pscore, log.action_context)
-        return opl.evaluate(opl.uniform(), opl.BanditFeedback(*columns), ["snips", "dr"]) / unit
-
-    for column in ("policy_value", "std_error"):
-        np.testing.assert_allclose(table(unit)[column], table(1.0)[column], rtol=1e-3)
-
-
-@pytest.mark.parametrize(("n", "clicks"), [(500, 5), (2000, 8)])
-def test_dr_has_no_much_larger_error_than_ips_where_clicks_are_rare(n, clicks):
-    """A q̂ that starts at 1/2 would be wrong by fifty times the click rate."""
-    ratios = []
-    for number in range(5):
-        log = opl.SyntheticWorld(10, 5, 5, random_state=number).sample(n, random_state=10 + number)
-        click = np.zeros(n)
-        click[np.random.default_rng(number).permutation(n)[:clicks]] = 1
-        log = opl.BanditFeedback(log.context, log.action, click, log.pscore, log.action_context)
-        error = opl.evaluate(opl.epsilon_greedy(0.3), log, ["ips", "dr"]).std_error
-        ratios.append(error["dr"] / error["ips"])
-    assert np.median(ratios) < 1.25
 
 
 # ---- shared memory

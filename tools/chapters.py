@@ -9,6 +9,7 @@ A chapter is edited as MyST text and never as a notebook: text goes to notebook,
 
 import argparse
 import base64
+import hashlib
 import io
 import os
 import shutil
@@ -156,6 +157,20 @@ def copy_sources():
     return source
 
 
+def fingerprint():
+    """SHA-256 of the names and bytes of all that decides what the pages look like."""
+    found = [ROOT / name for name in ("_config.yml", "_toc.yml", "requirements.txt")]
+    for folder in ("book", "examples", "opl_lib", "results", "tools"):
+        found += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
+    names = [path.relative_to(ROOT) for path in found]
+    digest = hashlib.sha256()
+    for name in names:
+        if not any(part == "__pycache__" or part.startswith(".") for part in name.parts):
+            content = hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
+            digest.update(f"{name.as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
 def render(source):
     """Render the book from `source` to `_build/html`; any warning is an error."""
     # From scratch: a page read from a cache is not checked again, and a page that is gone stays.
@@ -184,10 +199,16 @@ def main():
     if args.command == "notebooks":
         run_chapters(texts(args.slugs), BOOK)
         return
+    rendered, of = BUILD / "html" / ".rendered", fingerprint()
+    if args.command == "html" and rendered.is_file() and rendered.read_text() == of:
+        print("open _build/html/index.html: nothing has changed since it was rendered")
+        return
     source = copy_sources()
     if args.command == "book":
         run_chapters(texts(), source / "book")
     render(source)
+    if args.command == "html":  # not of a book whose outputs are not the stored ones
+        rendered.write_text(of)
 
 
 if __name__ == "__main__":

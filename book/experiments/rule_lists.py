@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from opl_lib.worlds.synthetic import SyntheticWorld
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 N_ITEMS, DIM, N_TRUTH = 10, 5, 50_000
 LENGTHS = (5, 10)  # of the list: half of the items, or all in another order
@@ -65,6 +67,8 @@ def features(x: np.ndarray, items: np.ndarray, products: bool) -> np.ndarray:
 
 def learned(of: np.ndarray, happened: np.ndarray, could: np.ndarray) -> LogisticRegression:
     """A model of what happened, where it could."""
+    from sklearn.linear_model import LogisticRegression
+
     return LogisticRegression(C=10.0, max_iter=200).fit(of[could], happened[could])
 
 

@@ -8,7 +8,7 @@ sums S_a of ``x̃ x̃ᵀ`` and s_a of ``x̃ y``: to solve is ``Σ J_aᵀ (S_a v_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -122,22 +122,23 @@ class NormalEquations:
 def products_summed(squares: np.ndarray, items: np.ndarray) -> np.ndarray:
     """``Σ S ⊗ (b bᵀ)`` of symmetric S (m, d, d) and b (m, r): (d · r, d · r), by their halves."""
     d, r = squares.shape[1], items.shape[1]
-    of_squares, of_items = np.triu_indices(d), np.triu_indices(r)
+    (of_squares, in_squares), (of_items, in_items) = _half(d), _half(r)
     summed = np.zeros((len(of_squares[0]), len(of_items[0])))
     for rows in row_chunks(len(items), sum(summed.shape), max_elements=2**22):
         b = items[rows]
         half = squares[rows][:, of_squares[0], of_squares[1]]
         summed += half.T @ (b[:, of_items[0]] * b[:, of_items[1]])
-    i, j = _half_of(d)[:, None, :, None], _half_of(r)[None, :, None, :]
+    i, j = in_squares[:, None, :, None], in_items[None, :, None, :]
     return summed[i, j].reshape(d * r, d * r)
 
 
-def _half_of(size: int) -> np.ndarray:
-    """Where each entry of a symmetric matrix stands in its upper half."""
-    number = np.zeros((size, size), int)
+@lru_cache(maxsize=8)
+def _half(size: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """The upper half of a symmetric matrix: its indices, and where in it each entry stands."""
     upper = np.triu_indices(size)
+    number = np.zeros((size, size), int)
     number[upper] = np.arange(len(upper[0]))
-    return np.maximum(number, number.T)
+    return upper, np.maximum(number, number.T)
 
 
 def times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:

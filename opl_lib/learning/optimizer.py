@@ -52,6 +52,8 @@ class FlatWeights:
 
     def are_finite(self) -> Tensor:
         """Whether all weights of each model are, (K,)."""
+        if self.weights.sum().isfinite():  # and so is each of them
+            return torch.ones(len(self.arrays[0][0]), dtype=torch.bool)
         parts = [weights for weights, gradient in self.arrays if gradient is not None]
         finite = [weights.isfinite().reshape(len(weights), -1).all(dim=1) for weights in parts]
         return torch.stack(finite).all(dim=0)

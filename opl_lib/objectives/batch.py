@@ -53,13 +53,35 @@ class Batch(NamedTuple):
 
 def importance_weights(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """``log π``, shape (B, n_actions), and the logged items' ``log(π / π_0)``, shape (B,)."""
-    log_pi = torch.log_softmax(logits, dim=-1)
+    log_pi = log_softmax(logits)
     return log_pi, log_pi.gather(-1, batch.action[..., None])[..., 0] - batch.pscore.log()
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """``torch.softmax(logits, dim=-1)``, fast for few items too."""
+    if _in_rows(logits):
+        return torch.softmax(logits, dim=-1)
+    return torch.softmax(logits.mT.contiguous(), dim=-2).mT.contiguous()
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """``torch.log_softmax(logits, dim=-1)``, fast for few items too."""
+    if _in_rows(logits):
+        return torch.log_softmax(logits, dim=-1)
+    return torch.log_softmax(logits.mT.contiguous(), dim=-2).mT.contiguous()
+
+
+def _in_rows(logits: Tensor) -> bool:
+    """Rows shorter than a vector register take seven times as long as columns, if there are many.
+
+    How many models are trained together makes no difference: each gets the same sums as alone.
+    """
+    return logits.ndim < 2 or logits.shape[-1] >= 16 or logits.shape[-2] < 64
 
 
 def probabilities(log_pi: Tensor, batch: Batch) -> Tensor:
     """``π`` of all items, by a softmax where there are many zeros, of which `exp` is slow."""
-    return log_pi.exp() if batch.eligible is None else torch.softmax(log_pi, dim=-1)
+    return log_pi.exp() if batch.eligible is None else softmax(log_pi)
 
 
 def weights(logits: Tensor, batch: Batch) -> Tensor:

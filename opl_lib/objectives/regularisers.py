@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .base import Found, Objective
-from .batch import Batch, importance_weights, probabilities
+from .batch import Batch, importance_weights, log_softmax, probabilities
 from .registry import get_objective, setting
 
 __all__ = ["regularised"]
@@ -107,7 +107,7 @@ def _extra(logits: Tensor, batch: Batch, regularisers: tuple[tuple[str, float], 
 
 def _entropy(logits: Tensor, batch: Batch) -> Tensor:
     """``mean_i −Σ_a π log π``."""
-    log_pi = torch.log_softmax(logits, dim=-1)
+    log_pi = log_softmax(logits)
     return -(probabilities(log_pi, batch) * log_pi).sum(dim=-1).mean(dim=-1)
 
 

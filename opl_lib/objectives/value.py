@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..checks import check_number
-from .batch import Batch, floats, items, predictions
+from .batch import Batch, floats, items, predictions, softmax
 from .registry import objective
 
 __all__ = ["dm", "dr", "ips", "linear_value"]
@@ -81,7 +80,7 @@ def climb(
 ) -> tuple[Tensor, Tensor]:
     """`linear_value` of what is known to be right."""
     # A large catalogue costs what its (B, n_actions) arrays cost: make two, and write into one.
-    pi = torch.softmax(logits, dim=-1)
+    pi = softmax(logits)
     terms = pi * pseudo_reward
     if action is not None and correction is not None:
         logged = action[..., None]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 # Python 3.12 warns of a fork beside threads; none of these holds a lock.
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-KILLS = int(os.environ.get("KILLS", "144"))  # a few seconds; KILLS=1000 for more
+KILLS = int(os.environ.get("KILLS", "72"))  # a few seconds; KILLS=1000 for more
 started: list[int] = []  # where a forked runner tells of its cells
 
 

@@ -590,7 +590,7 @@ def test_a_bar_counts_the_candidates(log, capsys):
 
 
 def test_where_there_is_nothing_to_gain_serving_is_as_rare_as_stated():
-    n_logs, served = 160, 0
+    n_logs, served = 100, 0
     candidates = {"bilinear": opl.BilinearLearner(), "constant item": opl.ConstantItemLearner()}
     for seed in range(n_logs):
         rng = np.random.default_rng(seed)
