@@ -48,8 +48,8 @@ def chromium():
 
 
 @contextmanager
-def opened(browser, name, theme):
-    """The page `name`, rendered with its formulas, and the list of what went wrong on the way."""
+def tab(browser, theme="light"):
+    """An empty tab, offline, and the list of what goes wrong in it."""
     problems = []
     context = browser.new_context(
         color_scheme=theme, offline=True, viewport={"width": 1280, "height": 900}
@@ -59,11 +59,23 @@ def opened(browser, name, theme):
     page.on("pageerror", lambda error: problems.append(f"script: {error}"))
     page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
     page.on("request", lambda request: is_remote(request.url) and problems.append(request.url))
+    yield page, problems
+    context.close()
+
+
+def visit(page, name):
+    """Load the page `name` in a tab, and render its formulas."""
     page.goto((HTML / name).as_uri())
     page.wait_for_load_state("load")
     page.evaluate("window.MathJax?.startup?.promise")
-    yield page, problems
-    context.close()
+
+
+@contextmanager
+def opened(browser, name, theme):
+    """The page `name` in a tab of its own, and the list of what went wrong on the way."""
+    with tab(browser, theme) as (page, problems):
+        visit(page, name)
+        yield page, problems
 
 
 def is_remote(url):

@@ -26,7 +26,8 @@ from ..protocols import (
     policy_function,
     takes,
 )
-from .judge import LOGGING, check_alike
+from .apart import check_parts
+from .judge import LOGGING
 from .kept import Kept
 
 Parts = tuple[BanditFeedback, BanditFeedback, BanditFeedback]
@@ -118,7 +119,7 @@ def parts(
             )
         for number, log in enumerate(feedback):
             check_feedback(log, f"feedback[{number}]")
-        check_alike({f"feedback[{number}]": log for number, log in enumerate(feedback)})
+        check_parts({f"feedback[{number}]": log for number, log in enumerate(feedback)})
         to_fit, to_select, to_report = feedback
         return to_fit, to_select, to_report
     check_feedback(feedback)

@@ -19,7 +19,8 @@ from ..learning.regressor import TwoTowerRegressor
 from ..learning.surroundings import own_modes
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..protocols import Learner, PredictsReward, RewardModel, check_reward_model, takes
-from .judge import MIN_ESS, MIN_REWARDS, Judge, check_alike
+from .apart import check_parts
+from .judge import MIN_ESS, MIN_REWARDS, Judge
 from .watch import PolicyWarning
 
 _LEARNED = ("policy_", "best_epoch_", "learner_", "history_")
@@ -83,6 +84,8 @@ class EarlyStopping:
     -----
     PolicyWarning
         If no epoch has a bound that means something, so that `policy_` is the untrained one.
+    UserWarning
+        If most rounds of a log to hold out are in that to learn from, too.
 
     Examples
     --------
@@ -156,7 +159,7 @@ class EarlyStopping:
         check_callback(callback)
         self.check()
         if isinstance(self.held_out, BanditFeedback):
-            check_alike({"feedback": feedback, "held_out": self.held_out})
+            check_parts({"feedback": feedback, "held_out": self.held_out})
         to_fit, to_judge = self._parts(feedback)
         judge, q_hat = self._judge(), self._reward_model(to_fit)
         judge.check(1, to_judge.units)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from ..evaluation.forms import Sample
 from ..evaluation.intervals import Interval
 from ..evaluation.terms import Terms
 from ..logs.feedback import BanditFeedback
-from ..logs.joining import check_same_columns
 from ..logs.support import DETERMINISTIC, is_off_one
 from ..logs.units import Units
 
@@ -141,25 +139,6 @@ class Judge:
         if math.isnan(bound):
             return "the bound is not a number. Let more rounds judge, or take estimator='ips'"
         return ""
-
-
-def check_alike(logs: Mapping[str, BanditFeedback]) -> None:
-    """Raise unless logs have the same items, and contexts of the same features."""
-    (first, log), *others = logs.items()
-    for name, other in others:
-        check_same_columns(other, name, log, first)
-        for columns in ("dim_context", "n_actions", "dim_action_context"):
-            ours, theirs = getattr(log, columns), getattr(other, columns)
-            if ours != theirs:
-                raise ValueError(
-                    f"{name} has {columns} = {theirs} but {first} has {ours}: both need the same "
-                    "context features, and the action_context of all items."
-                )
-        if not np.array_equal(log.action_context, other.action_context):
-            raise ValueError(
-                f"{name} has another action_context than {first}: encode the items of all logs "
-                "together, in one order."
-            )
 
 
 def _logging_terms(feedback: BanditFeedback) -> Terms:

@@ -96,6 +96,11 @@ def select(
     ValueError
         For no candidates, a name that is taken, a setting out of range, or another checkpoint.
 
+    Warns
+    -----
+    UserWarning
+        If two of three given logs have most of their rounds in common.
+
     Notes
     -----
     The question is whether π is better than ``π_0``, so the bound is on the difference. Both values

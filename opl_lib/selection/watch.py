@@ -13,8 +13,8 @@ from ..evaluation.terms import policy_terms
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..logs.support import weight_diagnostics
 from ..protocols import PolicyLike, PredictsReward, for_items, reward_function
+from .apart import check_parts
 from .findings import Recorder, effective_number, facts, findings
-from .judge import check_alike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +75,8 @@ class Watch:
     -----
     PolicyWarning
         In the first epoch of each kind of finding, while the fit can still be interrupted.
+    UserWarning
+        At construction, if the two logs have most of their rounds in common.
 
     Notes
     -----
@@ -141,7 +143,7 @@ class Watch:
             raise ValueError("Watch needs a log to look at; pass held_out=…, train=… or both.")
         for name, log in logs.items():
             check_feedback(log, name)
-        check_alike(logs)
+        check_parts(logs)
         check_number("max_rounds", max_rounds, Integral, least=2)
         check_seed(random_state)
         self.estimator, self.reward_model = as_estimator(estimator), reward_model

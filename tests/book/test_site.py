@@ -59,15 +59,25 @@ def browser():
         yield running
 
 
-def test_page_in_browser(browser, name):
-    with browser_tools.opened(browser, name, "light") as (page, problems):
-        for theme in THEMES:
-            page.emulate_media(color_scheme=theme)
-            page.wait_for_function(
-                "theme => document.documentElement.dataset.theme == theme", arg=theme
-            )
-            assert page.evaluate(UNRENDERED) == []
-            assert page.evaluate(BROKEN_IMAGES) == []
+@pytest.fixture(scope="module")
+def tab(browser):
+    """One for all pages, which takes half the time of one for each."""
+    with browser_tools.tab(browser) as opened:
+        yield opened
+
+
+def test_page_in_browser(tab, name):
+    page, problems = tab
+    problems.clear()
+    page.emulate_media(color_scheme=THEMES[0])
+    browser_tools.visit(page, name)
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function(
+            "theme => document.documentElement.dataset.theme == theme", arg=theme
+        )
+        assert page.evaluate(UNRENDERED) == []
+        assert page.evaluate(BROKEN_IMAGES) == []
     assert problems == []
 
 
