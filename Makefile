@@ -15,6 +15,7 @@ export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 unexport MPLBACKEND  # the notebooks' own backend puts figures on the page
 unexport CDPATH  # cd means a folder of this one
+unexport PYTHONDONTWRITEBYTECODE  # modules are compiled once, not in each of a hundred processes
 
 .PHONY: help
 help: ## show this list
@@ -108,3 +109,4 @@ lint: $(READY) ## check style, layers and types
 .PHONY: clean
 clean: ## remove what the targets made, .venv included; not lab/, where you worked
 	rm -rf .venv .venv-floors _build build *.egg-info
+	find book benchmarks examples opl_lib tests tools -name __pycache__ -exec rm -rf {} +

@@ -57,13 +57,13 @@ def test_what_is_not_needed_is_not_imported(code, unwanted):
 
 
 def test_import_is_quick_once_torch_is_there():
-    """Against torch itself, which is slow as well where the machine is; the best of three."""
+    """Against torch itself, which is slow as well where the machine is; one of three does."""
     code = (
         "from time import process_time\nstart = process_time()\nimport torch\n"
         "middle = process_time()\nimport opl_lib\n"
         "print((process_time() - middle) / (middle - start))"
     )
-    assert min(float(run(code)) for _ in range(3)) < 1 / 3
+    assert any(float(run(code)) < 1 / 3 for _ in range(3))
 
 
 # ---- names

@@ -23,7 +23,6 @@ import jupytext
 import landing
 import nbformat
 import numpy as np
-import public_names
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbstripout import strip_output
@@ -140,6 +139,8 @@ def copy_sources():
 
     The chapters' experiments go with it: a notebook finds them beside itself.
     """
+    import public_names  # which takes its time, and imports torch
+
     source = BUILD / "source"
     shutil.rmtree(source, ignore_errors=True)
     ignored = shutil.ignore_patterns("text", ".*", "__pycache__")
