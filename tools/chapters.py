@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
-import landing
 import nbformat
 import numpy as np
 from nbclient import NotebookClient
@@ -139,7 +138,8 @@ def copy_sources():
 
     The chapters' experiments go with it: a notebook finds them beside itself.
     """
-    import public_names  # which takes its time, and imports torch
+    import landing  # here, as both import torch: where nothing has changed, nobody waits for it
+    import public_names
 
     source = BUILD / "source"
     shutil.rmtree(source, ignore_errors=True)
