@@ -36,12 +36,13 @@ def _propensities(of: Facts) -> Line:
     least, most = of.totals.least["pscore"], of.totals.most["pscore"]
     share, n = of.is_fixed, of.n_rounds
     heaviest = of.support.max_weight / of.support.mean_weight / n
+    of_weight = f"{heaviest:.1%}" if heaviest >= 0.001 else f"{100 * heaviest:.1g}%"
     giant = giant_weight(of.support.max_weight, n)
     rounded = rounded_to(of.pscore)
     return line(
         "propensities",
         {"least": least, "most": most, "sure": share, "heaviest": heaviest},
-        f"{short(least)} to {short(most)}; the heaviest round has {heaviest:.1%} of the weight",
+        f"{short(least)} to {short(most)}; the heaviest round has {of_weight} of the weight",
         "below 1, no round above 5%",
         [
             (
