@@ -36,6 +36,16 @@ function markScrolling() {
   }
 }
 
+// Two columns of names stay while a table scrolls, if they leave room for its numbers.
+function keepNames() {
+  const second = "table.dataframe tr:nth-child(2) > th[scope='row'] + th[scope='row']";
+  for (const name of document.querySelectorAll(second)) {
+    const [first, table] = [name.previousElementSibling.offsetWidth, name.closest("table")];
+    table.classList.toggle("two-names", first + name.offsetWidth < 0.6 * table.clientWidth);
+    table.style.setProperty("--first-name", `${first}px`);
+  }
+}
+
 // A button that folds is called by what it folds.
 function nameButtons() {
   for (const button of document.querySelectorAll("button.toggle-button"))
@@ -59,7 +69,9 @@ window.addEventListener("load", async () => {
   const results = document.getElementById("search-results");
   if (results) new MutationObserver(nameTerms).observe(results, { childList: true, subtree: true });
   await window.MathJax?.startup?.promise;
+  keepNames();
   markScrolling();
+  window.addEventListener("resize", keepNames);
   window.addEventListener("resize", markScrolling);
   document.addEventListener("toggle", markScrolling, true); // of <details>
   document.addEventListener("click", () => setTimeout(markScrolling));

@@ -172,3 +172,19 @@ def test_figures_can_be_read_on_a_phone(browser):
             scales = images.evaluate_all(f"all => all.map(i => i.width / ({own}))")
             assert scales and min(scales) >= 0.5 - 1e-3
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.skipif(not (HTML / "book/intro.html").exists(), reason="there is no rendered book")
+def test_the_names_of_a_row_stay_on_a_phone_while_its_numbers_scroll(browser):
+    with browser_tools.opened(browser, "book/14_reward_model_in_dr.html", "light") as (page, _):
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.wait_for_selector("table.two-names.scrolls")
+        left = page.evaluate("""
+            () => {
+              const table = document.querySelector("table.two-names.scrolls");
+              table.scrollLeft = 1000;
+              const cells = [...table.querySelector("tr:nth-child(2)").children];
+              return cells.map(c => c.getBoundingClientRect().x - table.getBoundingClientRect().x);
+            }
+        """)
+        assert left[0] == 0 < left[1] < 100 and left[2] < 0
