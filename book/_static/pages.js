@@ -26,6 +26,7 @@ function joinSigns() {
 
 // What scrolls sideways can be reached by keyboard, and shows that it scrolls.
 function markScrolling() {
+  keepNames();
   const wide = ".bd-article :is(table, figure, .picture-box, pre, span.math, div.math mjx-container)";
   for (const box of document.querySelectorAll(wide)) {
     const overflow = getComputedStyle(box).overflowX;
@@ -69,9 +70,7 @@ window.addEventListener("load", async () => {
   const results = document.getElementById("search-results");
   if (results) new MutationObserver(nameTerms).observe(results, { childList: true, subtree: true });
   await window.MathJax?.startup?.promise;
-  keepNames();
   markScrolling();
-  window.addEventListener("resize", keepNames);
   window.addEventListener("resize", markScrolling);
   document.addEventListener("toggle", markScrolling, true); // of <details>
   document.addEventListener("click", () => setTimeout(markScrolling));

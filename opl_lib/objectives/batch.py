@@ -72,11 +72,13 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def _in_rows(logits: Tensor) -> bool:
-    """Rows shorter than a vector register take seven times as long as columns, if there are many.
+    """On a CPU rows shorter than a vector register take seven times as long as columns.
 
-    How many models are trained together makes no difference: each gets the same sums as alone.
+    Not so few rows, or rows on a GPU. How many models are trained together makes no difference:
+    each gets the same sums as alone.
     """
-    return logits.ndim < 2 or logits.shape[-1] >= 16 or logits.shape[-2] < 64
+    few = logits.ndim < 2 or logits.shape[-2] < 64
+    return few or logits.shape[-1] >= 16 or logits.device.type != "cpu"
 
 
 def probabilities(log_pi: Tensor, batch: Batch) -> Tensor:
