@@ -109,4 +109,4 @@ lint: $(READY) ## check style, layers and types
 .PHONY: clean
 clean: ## remove what the targets made, .venv included; not lab/, where you worked
 	rm -rf .venv .venv-floors _build build *.egg-info
-	find book benchmarks examples opl_lib tests tools -name __pycache__ -exec rm -rf {} +
+	find . -path ./lab -prune -o -name __pycache__ -exec rm -rf {} +

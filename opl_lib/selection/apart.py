@@ -16,8 +16,8 @@ _MANY = 0.5  # parts of one log share none, but for rounds that nothing tells ap
 _MOST_COLUMNS = 16  # of contexts are compared
 
 
-def check_parts(logs: Mapping[str, BanditFeedback]) -> None:
-    """Raise unless logs have the same items and features; warn if they share most rounds."""
+def check_alike(logs: Mapping[str, BanditFeedback]) -> None:
+    """Raise unless logs have the same items, and contexts of the same features."""
     (first, log), *others = logs.items()
     for name, other in others:
         check_same_columns(other, name, log, first)
@@ -33,6 +33,10 @@ def check_parts(logs: Mapping[str, BanditFeedback]) -> None:
                 f"{name} has another action_context than {first}: encode the items of all logs "
                 "together, in one order."
             )
+
+
+def warn_of_shared_rounds(logs: Mapping[str, BanditFeedback]) -> None:
+    """Warn if of logs to learn from and to judge by, two have most of their rounds in common."""
     for (first, log), (second, other) in combinations(logs.items(), 2):
         share = shared_rounds(log, other)
         if share > _MANY:

@@ -26,7 +26,7 @@ from ..protocols import (
     policy_function,
     takes,
 )
-from .apart import check_parts
+from .apart import check_alike
 from .judge import LOGGING
 from .kept import Kept
 
@@ -119,7 +119,7 @@ def parts(
             )
         for number, log in enumerate(feedback):
             check_feedback(log, f"feedback[{number}]")
-        check_parts({f"feedback[{number}]": log for number, log in enumerate(feedback)})
+        check_alike({f"feedback[{number}]": log for number, log in enumerate(feedback)})
         to_fit, to_select, to_report = feedback
         return to_fit, to_select, to_report
     check_feedback(feedback)

@@ -19,7 +19,7 @@ from ..learning.regressor import TwoTowerRegressor
 from ..learning.surroundings import own_modes
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..protocols import Learner, PredictsReward, RewardModel, check_reward_model, takes
-from .apart import check_parts
+from .apart import check_alike, warn_of_shared_rounds
 from .judge import MIN_ESS, MIN_REWARDS, Judge
 from .watch import PolicyWarning
 
@@ -159,7 +159,9 @@ class EarlyStopping:
         check_callback(callback)
         self.check()
         if isinstance(self.held_out, BanditFeedback):
-            check_parts({"feedback": feedback, "held_out": self.held_out})
+            logs = {"feedback": feedback, "held_out": self.held_out}
+            check_alike(logs)
+            warn_of_shared_rounds(logs)
         to_fit, to_judge = self._parts(feedback)
         judge, q_hat = self._judge(), self._reward_model(to_fit)
         judge.check(1, to_judge.units)

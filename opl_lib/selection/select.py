@@ -16,6 +16,7 @@ from ..learning.together import named
 from ..logs.feedback import BanditFeedback
 from ..progress import progress_bar
 from ..protocols import Learner, PolicyLike, PredictsReward, RewardModel
+from .apart import warn_of_shared_rounds
 from .candidates import check_candidates, check_temperatures, fit_all, most_policies, parts, serve
 from .judge import LOGGING, MIN_ESS, MIN_REWARDS, Judge
 from .kept import Kept
@@ -99,7 +100,7 @@ def select(
     Warns
     -----
     UserWarning
-        If two of three given logs have most of their rounds in common.
+        If there is something to learn, and two given logs have most of their rounds in common.
 
     Notes
     -----
@@ -148,6 +149,9 @@ def select(
     check_flag("progress", False if progress is None else progress)
     judge = Judge(as_estimator(estimator), confidence, min_ess, min_rewards, how)
     to_fit, to_select, to_report = parts(feedback, fractions, random_state)
+    learns = any(isinstance(each, Learner) for each in candidates.values())
+    if learns and isinstance(feedback, Sequence):
+        warn_of_shared_rounds({f"feedback[{k}]": log for k, log in enumerate(feedback)})
     n_most = most_policies(candidates, taus)
     judge.check(n_most, to_select.units)
     judge.check(1, to_report.units)

@@ -13,7 +13,7 @@ from ..evaluation.terms import policy_terms
 from ..logs.feedback import BanditFeedback, check_feedback
 from ..logs.support import weight_diagnostics
 from ..protocols import PolicyLike, PredictsReward, for_items, reward_function
-from .apart import check_parts
+from .apart import check_alike, warn_of_shared_rounds
 from .findings import Recorder, effective_number, facts, findings
 
 if TYPE_CHECKING:
@@ -38,9 +38,8 @@ class PolicyWarning(UserWarning):
 class Watch:
     """Follow one fit, epoch by epoch, and warn when the policy goes where the log cannot follow.
 
-    It is a callback: ``learner.fit(log, callback=watch)``. Each epoch costs one pass of the policy
-    over the watched rounds, and leaves its numbers in the learner's `history_` too, under names
-    such as ``"held_out_estimate"``.
+    It is a callback: ``learner.fit(log, callback=watch)``. Each epoch costs one pass over the
+    watched rounds; its numbers are in the learner's `history_`, too, as ``"held_out_estimate"``.
 
     Parameters
     ----------
@@ -143,7 +142,8 @@ class Watch:
             raise ValueError("Watch needs a log to look at; pass held_out=…, train=… or both.")
         for name, log in logs.items():
             check_feedback(log, name)
-        check_parts(logs)
+        check_alike(logs)
+        warn_of_shared_rounds(logs)
         check_number("max_rounds", max_rounds, Integral, least=2)
         check_seed(random_state)
         self.estimator, self.reward_model = as_estimator(estimator), reward_model

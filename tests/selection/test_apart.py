@@ -58,7 +58,7 @@ USES = {
         opl.OffPolicyLearner("ips", **SMALL), held_out=other
     ).fit(log),
     "select": lambda log, other: opl.select(
-        {"uniform": opl.uniform()}, [log[:100], log[100:], other], estimator="ips"
+        {"ips": opl.OffPolicyLearner("ips", **SMALL)}, [log[:100], log[100:], other], None, "ips"
     ),
 }
 
@@ -71,3 +71,7 @@ def test_what_learns_and_what_judges_share_no_round_or_warn(log, fresh, use):
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", opl.PolicyWarning)
         use(log, fresh)
+
+
+def test_where_nothing_is_learned_one_log_may_judge_three_times(log):
+    opl.select({"uniform": opl.uniform()}, [log] * 3, estimator="ips")
