@@ -37,6 +37,7 @@ opl.fit_distributed(learner, log, lambda policy: ends.append(time.perf_counter()
 if rank == 0:
     print(n_steps * batch / (ends[2] - ends[1]))
     print(4 * sum(p.numel() for p in learner.policy_.towers.parameters()))
+dist.destroy_process_group()
 """
 
 

@@ -14,7 +14,7 @@ from opl_lib.learning.group import check_is_mean
 from opl_lib.learning.inputs import part_of
 
 SCRIPT = """
-import os, signal, sys
+import atexit, os, signal, sys
 from datetime import timedelta
 import torch
 import torch.distributed as dist
@@ -26,6 +26,7 @@ rank, store, out, log_path, mode = int(sys.argv[1]), *sys.argv[2:]
 dist.init_process_group(
     "gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
 )
+atexit.register(dist.destroy_process_group)  # without it torch may abort as a process ends
 checkpoints.EVERY_SECONDS = checkpoints._MAX_SHARE = 0
 world = opl.SyntheticWorld(4, 3, 2, random_state=0)
 log = world.sample(201, random_state=1 + (mode == "other log") * rank)
