@@ -24,6 +24,11 @@ for _objective in ("ips", "dr", "regression"):
             {"n_actions": 10, "n_models": _n_models},
             _n_steps,
         )
+    CASES[f"20 {_objective}, batch 200"] = (
+        _objective,
+        {"n_actions": 10, "n_models": 20, "batch_size": 200, "n_rounds": 2_000},
+        60,
+    )
 for _objective in ("ips", "dr"):
     _exact = {**LARGE, "catalogue": "exact"}
     CASES[f"exact {_objective}"] = (_objective, _exact, 12)

@@ -72,7 +72,7 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def _in_rows(logits: Tensor) -> bool:
-    """On a CPU rows shorter than a vector register take seven times as long as columns.
+    """On a CPU rows shorter than a vector register take several times as long as columns.
 
     Not so few rows, or rows on a GPU. How many models are trained together makes no difference:
     each gets the same sums as alone.
