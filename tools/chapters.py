@@ -160,7 +160,7 @@ def copy_sources():
 
 def fingerprint():
     """SHA-256 of the names and bytes of all that decides what the pages look like."""
-    found = [ROOT / name for name in ("_config.yml", "_toc.yml", "requirements.txt")]
+    found = [path for path in sorted(ROOT.iterdir()) if path.is_file()]  # citation, versions, …
     for folder in ("book", "examples", "opl_lib", "results", "tools"):
         found += sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
     names = [path.relative_to(ROOT) for path in found]

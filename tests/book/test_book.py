@@ -180,3 +180,25 @@ def test_the_first_objective_and_estimator_of_a_newcomer_work(unregistered):
     w = policy.predict_proba(log.context, log.action_context)[np.arange(200), log.action]
     expected = (np.sqrt(w / log.pscore) * log.reward).mean()
     assert names["table"].policy_value["powered"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_decides_the_pages_has_another_fingerprint_if_it_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    files = [tmp_path / name for name in ("CITATION.cff", "book/text/one.md", "opl_lib/two.py")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("before")
+    before = chapters.fingerprint()
+    for beside in ("book/__pycache__", "tests", ".git"):
+        (tmp_path / beside).mkdir()
+        (tmp_path / beside / "file").write_text("of no page")
+    assert chapters.fingerprint() == before
+    for file in files:
+        file.write_text("after")
+        assert chapters.fingerprint() != before
+        file.unlink()
+        assert chapters.fingerprint() != before
+        file.with_suffix(".moved").write_text("before")
+        assert chapters.fingerprint() != before
+        file.with_suffix(".moved").rename(file)
+        assert chapters.fingerprint() == before

@@ -121,8 +121,12 @@ def test_clean_takes_what_was_made_and_leaves_the_copy(tmp_path):
     for folder in ("_build", written):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "start.ipynb").write_text("mine")
+    for folder in ("tools", f"{written}/book"):
+        (tmp_path / folder / "__pycache__").mkdir(parents=True)
     make("clean")
     assert not (tmp_path / "_build").exists()
+    kept = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("__pycache__")]
+    assert kept == [f"{written}/book/__pycache__"]
     assert (tmp_path / written / "start.ipynb").read_text() == "mine"
     ignored = (boxes.ROOT / ".gitignore").read_text(encoding="utf-8").split()
     assert {f"/{written}/", f"/{written}.partial/"} <= set(ignored)
